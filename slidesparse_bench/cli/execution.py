@@ -1,0 +1,129 @@
+"""What `run` and `retry` share: signals, progress, the end of a campaign and its exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+
+from slidesparse_bench.campaign import UNFINISHED, Campaign
+from slidesparse_bench.cli.output import console, print_json
+from slidesparse_bench.cli.progress import LiveProgress, PlainProgress
+from slidesparse_bench.device import find_devices
+from slidesparse_bench.errors import ExitCode, UsageError
+from slidesparse_bench.executors.local import LocalExecutor
+from slidesparse_bench.matrix import Matrix
+from slidesparse_bench.plan import PlannedCell
+from slidesparse_bench.records import CellState, RunRecord, status_json
+from slidesparse_bench.report import gpu_names, results_csv
+from slidesparse_bench.store import RESULTS, Store
+from slidesparse_bench.wire import SCHEMA_VERSION, write_text
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def parse_gpus(text: str | None) -> list[int] | None:
+    """`0,1` as indices.
+
+    Raises:
+        UsageError: anything else.
+    """
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(
+            f"--gpus '{text}': expected GPU indices separated by commas, such as 0,1"
+        ) from None
+
+
+def execute(
+    store: Store,
+    matrix: Matrix,
+    planned: dict[str, PlannedCell],
+    selection: Sequence[str],
+    *,
+    judged: Sequence[str],
+    gpus: list[int] | None,
+    changes: dict[str, Any],
+    json_mode: bool,
+) -> ExitCode:
+    """Run the selected cells of a locked run and say how it went.
+
+    `judged` are the cells that the exit code speaks of: on resuming, those done earlier as well.
+    """
+    out = console(json_mode=json_mode)
+    executor = LocalExecutor(find_devices(matrix.engine, gpus, matrix.cpu_memory_gib))
+    estimate_s = sum(planned[cell_id].estimate_s for cell_id in selection)
+    selected = list(selection)
+    progress: LiveProgress | PlainProgress
+    if out.is_terminal and not json_mode:
+        progress = LiveProgress(out, store.record, selected, estimate_s)
+    else:
+        progress = PlainProgress(out, store.record, selected)
+    stop = threading.Event()
+    campaign = Campaign(store, matrix, planned, executor, progress, stop, changes)
+    with stopped_by_signals(stop) as received, progress:
+        campaign.run(selected)
+    names = gpu_names(store.environment())
+    write_text(store.folder / RESULTS, results_csv(store.record, names))
+    code = exit_code(store.record, judged, received)
+    if campaign.paused_because:
+        out.print(f"The run paused: {campaign.paused_because}.", markup=False)
+    _finish(out, store, code, json_mode=json_mode)
+    return code
+
+
+@contextlib.contextmanager
+def stopped_by_signals(stop: threading.Event) -> Iterator[list[int]]:
+    """Ctrl-C, SIGTERM and SIGHUP end the attempt in flight, save the state, and leave."""
+    received: list[int] = []
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in SIGNALS}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def exit_code(record: RunRecord, selected: Sequence[str], received: Sequence[int]) -> ExitCode:
+    """The contract's exit code for what became of the selected cells."""
+    states = [record.cells[cell_id].state for cell_id in selected]
+    if received:
+        return ExitCode.INTERRUPTED if received[0] == signal.SIGINT else ExitCode.TERMINATED
+    if states and all(state is CellState.SKIPPED for state in states):
+        return ExitCode.NOTHING_RAN
+    if CellState.FAILED in states or any(state in UNFINISHED for state in states):
+        return ExitCode.SOME_FAILED
+    return ExitCode.OK
+
+
+def _finish(out: Console, store: Store, code: ExitCode, *, json_mode: bool) -> None:
+    counts = ", ".join(f"{n} {state}" for state, n in store.record.counts.items() if n)
+    out.print(f"{store.record.run_id}: {counts}", markup=False)
+    folder: Path = store.folder
+    if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+        out.print("Interrupted; the state is saved. The same command goes on from here.")
+    else:
+        out.print(f"Report: slidesparse report {store.record.run_id}", markup=False)
+    if json_mode:
+        print_json(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "run": str(folder),
+                "exit_code": int(code),
+                "status": status_json(store.record),
+            }
+        )

@@ -1,0 +1,180 @@
+"""How a campaign is followed: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from pathlib import Path
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from slidesparse_bench.executors import LOG, PHASES
+from slidesparse_bench.records import CellRecord, CellState, RunRecord
+from slidesparse_bench.units import format_duration, format_rate
+from slidesparse_bench.wire import last_phase
+
+STYLES = {
+    CellState.PASSED: "green",
+    CellState.FAILED: "red",
+    CellState.SKIPPED: "yellow",
+    CellState.RUNNING: "cyan",
+    CellState.PENDING: "dim",
+}
+RECENT = 12
+"""Finished cells shown in the live table."""
+TAIL_BYTES = 4096
+
+
+class PlainProgress:
+    """One line per thing that happened; for logs, pipes and `--json` (then on stderr)."""
+
+    def __init__(self, console: Console, record: RunRecord, selected: list[str]) -> None:
+        self._console = console
+        self._record = record
+        self._selected = selected
+        self._printed: dict[str, tuple[object, ...]] = {}
+        self._mutex = threading.Lock()
+
+    def __enter__(self) -> PlainProgress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def cell_changed(self, cell_id: str) -> None:
+        cell = self._record.cells[cell_id]
+        failures = sum(attempt.failure is not None for attempt in cell.attempts)
+        key = (cell.state, len(cell.attempts), failures)
+        with self._mutex:
+            if self._printed.get(cell_id) == key:
+                return
+            self._printed[cell_id] = key
+            done = sum(_is_done(self._record.cells[each]) for each in self._selected)
+            line = f"[{done}/{len(self._selected)}] {cell_id}: {what_happened(cell)}"
+            self._console.print(line, markup=False)
+
+    def waiting(self, cell_id: str, reason: str) -> None:
+        with self._mutex:
+            if self._printed.get(f"{cell_id} waiting") != (reason,):
+                self._printed[f"{cell_id} waiting"] = (reason,)
+                self._console.print(f"{cell_id}: {reason}", markup=False)
+
+    def tick(self, cell_id: str, folder: Path) -> None:
+        """Plain lines tell what happened, not what is going on."""
+
+
+class LiveProgress:
+    """The table of a run in progress, redrawn in place."""
+
+    def __init__(
+        self, console: Console, record: RunRecord, selected: list[str], estimate_s: float
+    ) -> None:
+        self._record = record
+        self._selected = selected
+        self._estimate_s = estimate_s
+        self._began = time.monotonic()
+        self._running: dict[str, tuple[Path | None, str]] = {}
+        self._recent: deque[str] = deque(maxlen=RECENT)
+        self._done_before = self._done()
+        self._live = Live(
+            console=console, get_renderable=self._render, refresh_per_second=4, transient=True
+        )
+
+    def __enter__(self) -> LiveProgress:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def cell_changed(self, cell_id: str) -> None:
+        if self._record.cells[cell_id].state is CellState.RUNNING:
+            self._running.setdefault(cell_id, (None, "starting"))
+            return
+        self._running.pop(cell_id, None)
+        if cell_id not in self._recent:
+            self._recent.append(cell_id)
+
+    def waiting(self, cell_id: str, reason: str) -> None:
+        self._running[cell_id] = (None, reason)
+
+    def tick(self, cell_id: str, folder: Path) -> None:
+        self._running[cell_id] = (folder, last_phase(folder / PHASES) or "starting")
+
+    def _done(self) -> int:
+        return sum(_is_done(self._record.cells[each]) for each in self._selected)
+
+    def _render(self) -> RenderableType:
+        table = Table(box=None, pad_edge=False, expand=False)
+        for heading in ("cell", "state", "what happened"):
+            table.add_column(heading, overflow="ellipsis", no_wrap=heading != "what happened")
+        for cell_id in list(self._recent):
+            cell = self._record.cells[cell_id]
+            state = Text(cell.state.value, style=STYLES[cell.state])
+            table.add_row(cell_id, state, Text(what_happened(cell)))
+        return Group(table, *self._running_lines(), self._summary())
+
+    def _running_lines(self) -> list[RenderableType]:
+        lines: list[RenderableType] = []
+        for cell_id, (folder, phase) in list(self._running.items()):
+            attempts = self._record.cells[cell_id].attempts
+            number = attempts[-1].n if attempts else 1
+            lines.append(Text(f"▶ {cell_id}  attempt {number}  {phase}", style="cyan"))
+            if folder is not None:
+                lines.append(Text(f"  {log_tail(folder / LOG)}", style="dim", no_wrap=True))
+        return lines
+
+    def _summary(self) -> Text:
+        done, total = self._done(), len(self._selected)
+        elapsed = time.monotonic() - self._began
+        counts = ", ".join(f"{n} {state}" for state, n in self._record.counts.items() if n)
+        return Text(
+            f"{done}/{total} cells · {counts} · {format_duration(elapsed)} elapsed · "
+            f"about {format_duration(self._remaining(done, total, elapsed))} to go",
+            style="bold",
+        )
+
+    def _remaining(self, done: int, total: int, elapsed: float) -> float:
+        """The plan's estimate, corrected by the pace so far once there is one."""
+        finished_now = done - self._done_before
+        left = total - done
+        planned = self._estimate_s * left / max(1, total - self._done_before)
+        return elapsed / finished_now * left if finished_now >= 2 else planned
+
+
+def what_happened(cell: CellRecord) -> str:
+    """One line on the newest thing about a cell."""
+    attempt = cell.attempts[-1] if cell.attempts else None
+    if cell.state is CellState.PASSED and cell.metrics is not None:
+        metrics = cell.metrics
+        half_width = metrics.step_time_ms.ci95_half_width
+        share = half_width / metrics.step_time_ms.mean if half_width is not None else None
+        interval = f" ± {share:.1%}" if share is not None else ""
+        took = f", {format_duration(attempt.duration_s)}" if attempt and attempt.duration_s else ""
+        return f"passed, {format_rate(metrics.tokens_per_second)} tokens/s{interval}{took}"
+    if cell.state is CellState.RUNNING and attempt is not None:
+        if attempt.failure is not None:
+            return f"attempt {attempt.n}: {attempt.failure.failure_class}"
+        why = f" ({attempt.reason})" if attempt.reason else ""
+        return f"attempt {attempt.n}{why}"
+    return f"{cell.state}: {cell.reason}" if cell.reason else cell.state.value
+
+
+def log_tail(log: Path) -> str:
+    """The last line of a log that is being written."""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(max(0, log.stat().st_size - TAIL_BYTES))
+            text = stream.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+    lines = [line for line in text.replace("\r", "\n").splitlines() if line.strip()]
+    return lines[-1].strip() if lines else ""
+
+
+def _is_done(cell: CellRecord) -> bool:
+    return cell.state in (CellState.PASSED, CellState.FAILED, CellState.SKIPPED)

@@ -1,0 +1,68 @@
+"""`slidesparse report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slidesparse_bench.cli.output import REPORTS, RUNS, Json, RunName, RunsDir, console, print_json
+from slidesparse_bench.errors import UsageError
+from slidesparse_bench.report import ReportInputs, write_report
+from slidesparse_bench.store import MATRIX, Store, find_run
+from slidesparse_bench.wire import SCHEMA_VERSION
+
+
+def report(
+    run_name: RunName = None,
+    notes: Annotated[
+        Path | None,
+        typer.Option("--notes", help="Markdown to add to the section on methods."),
+    ] = None,
+    reports_dir: Annotated[
+        Path, typer.Option("--reports-dir", help="Folder that holds the reports.")
+    ] = REPORTS,
+    runs_dir: RunsDir = RUNS,
+    json_mode: Json = False,
+) -> None:
+    """Write the report of a run: Markdown, CSV and plots under reports/RUN/.
+
+    Failed and skipped cells are rows everywhere, with their reasons. Works at any time, also on
+    a run that is not finished.
+
+    **Examples**
+
+    - `slidesparse report`
+    - `slidesparse report h200-20260301-120000 --notes comparison.md`
+    """
+    folder = find_run(runs_dir, run_name)
+    store = Store.open(folder)
+    inputs = ReportInputs(
+        run=store.record,
+        run_folder=folder,
+        plan=store.plan(),
+        environment=store.environment(),
+        matrix_text=(folder / MATRIX).read_text(encoding="utf-8"),
+        notes=_read_notes(notes),
+    )
+    files = write_report(inputs, reports_dir / folder.name)
+    if json_mode:
+        print_json({"schema_version": SCHEMA_VERSION, "files": [str(path) for path in files]})
+        return
+    out = console()
+    for path in files:
+        out.print(str(path), markup=False)
+
+
+def _read_notes(notes: Path | None) -> str:
+    if notes is None:
+        return ""
+    try:
+        return notes.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--notes {notes}: cannot be read: {error}") from error
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(report)

@@ -1,0 +1,158 @@
+"""`slidesparse run`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slidesparse_bench.backends import DeviceFacts
+from slidesparse_bench.cell import Cell
+from slidesparse_bench.cli.execution import execute, parse_gpus
+from slidesparse_bench.cli.output import RUNS, Json, RunsDir, console
+from slidesparse_bench.cli.plan import show_plan
+from slidesparse_bench.device import find_devices
+from slidesparse_bench.errors import UsageError
+from slidesparse_bench.matrix import Matrix, load_matrix, nearest_id, select
+from slidesparse_bench.plan import Plan, make_plan
+from slidesparse_bench.provenance import environment
+from slidesparse_bench.records import CellState
+from slidesparse_bench.store import Store, find_unfinished
+from slidesparse_bench.wire import encode
+
+DONE = (CellState.PASSED, CellState.FAILED, CellState.SKIPPED)
+
+
+def run(
+    matrix_path: Annotated[Path, typer.Argument(metavar="MATRIX.yaml", help="The matrix to run.")],
+    dry_run: Annotated[
+        bool, typer.Option("-n", "--dry-run", help="Show the plan and write nothing.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start another run even if one is unfinished.")
+    ] = False,
+    globs: Annotated[
+        list[str] | None,
+        typer.Option("--select", help="Glob on cell ids, e.g. 'qwen*.int8.*'; repeatable."),
+    ] = None,
+    isolation: Annotated[
+        str | None, typer.Option("--isolation", help="A process per 'cell' or per 'engine'.")
+    ] = None,
+    gpus: Annotated[
+        str | None,
+        typer.Option("--gpus", help="GPU indices, e.g. 0,1: one cell at a time on each."),
+    ] = None,
+    runs_dir: RunsDir = RUNS,
+    json_mode: Json = False,
+) -> None:
+    """Run a matrix, or go on with an unfinished run of it.
+
+    Every cell runs in a process of its own. Results are saved one by one; after a kill or a
+    reboot the same command goes on with what is left. Failed cells are tried again only where
+    that can help (docs/failures.md).
+
+    **Examples**
+
+    - `slidesparse run matrices/quickstart.yaml`
+    - `slidesparse run matrices/h200.yaml --select '*.int8.*' --select '*.fp8.*.m512'`
+    - `slidesparse run matrices/h200.yaml --gpus 0,1 --json > outcome.json`
+
+    **Exit codes**: 0 all passed or skipped, 1 some failed, 2 bad matrix, 3 nothing could run,
+    130/143 interrupted, state saved.
+    """
+    matrix = load_matrix(matrix_path)
+    check_isolation(isolation)
+    devices = find_devices(matrix.engine, parse_gpus(gpus), matrix.cpu_memory_gib)
+    plan = make_plan(matrix, devices[0].facts)
+    selected = select_cells([cell.id for cell in plan.cells], globs or [])
+    if dry_run:
+        chosen = set(selected)
+        show_plan(plan, [cell for cell in plan.cells if cell.id in chosen], json_mode=json_mode)
+        return
+    store = _open_or_create(matrix, plan, runs_dir, fresh=fresh, json_mode=json_mode)
+    with store.locked():
+        left = [cell_id for cell_id in selected if store.record.cells[cell_id].state not in DONE]
+        code = execute(
+            store,
+            matrix,
+            {cell.id: cell for cell in plan.cells},
+            left,
+            judged=selected,
+            gpus=parse_gpus(gpus),
+            changes={},
+            json_mode=json_mode,
+        )
+    raise typer.Exit(code)
+
+
+def select_cells(cell_ids: Sequence[str], globs: Sequence[str]) -> list[str]:
+    """The cells that match any of the globs, in the plan's order; all without globs.
+
+    Raises:
+        UsageError: a glob that matches nothing.
+    """
+    cells = [Cell.parse(cell_id) for cell_id in cell_ids]
+    for glob in globs:
+        if not select(cells, [glob]):
+            raise UsageError(
+                f"--select '{glob}' matches none of the {len(cells)} cells; "
+                f"the nearest is {nearest_id(glob, cells)}"
+            )
+    return [cell.id for cell in (select(cells, globs) if globs else cells)]
+
+
+def check_isolation(isolation: str | None) -> None:
+    """Only a process per cell exists so far.
+
+    Raises:
+        UsageError: anything else was asked for.
+    """
+    if isolation == "engine":
+        raise UsageError("--isolation engine is not part of this version; cells run one by one")
+    if isolation not in (None, "cell"):
+        raise UsageError(f"--isolation '{isolation}' is not one of cell, engine")
+
+
+def check_same_device(store: Store, device: DeviceFacts) -> None:
+    """A run belongs to one kind of device: its numbers must compare.
+
+    Raises:
+        UsageError: the run was started on another one.
+    """
+    started_on = store.plan()["device"]["name"]
+    if started_on != device.name:
+        raise UsageError(
+            f"run {store.folder.name} was started on {started_on}, this is {device.name}; "
+            "go on there, or start another run here with --fresh"
+        )
+
+
+def _open_or_create(
+    matrix: Matrix, plan: Plan, runs_dir: Path, *, fresh: bool, json_mode: bool
+) -> Store:
+    out = console(json_mode=json_mode)
+    unfinished = None if fresh else find_unfinished(runs_dir, matrix.sha256)
+    if unfinished is not None:
+        store = Store.open(unfinished)
+        check_same_device(store, plan.device)
+        done = sum(cell.state in DONE for cell in store.record.cells.values())
+        total = len(store.record.cells)
+        out.print(f"Going on with {unfinished} ({done} of {total} cells done).", markup=False)
+        return store
+    store = Store.create(
+        runs_dir,
+        name=matrix.name,
+        matrix_text=matrix.text,
+        matrix_sha256=matrix.sha256,
+        plan=encode(plan),
+        environment=environment(matrix.engine),
+    )
+    out.print(f"{store.folder}: {len(plan.cells)} cells on {plan.device.name}", markup=False)
+    return store
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(run)
+

@@ -1,0 +1,94 @@
+"""The numbers in a message, and those that follow from them. Memory is in GiB (2^30 bytes)."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+_UNITS = {
+    "bytes": 1 / 2**30,
+    "kB": 1 / 2**20,
+    "KB": 1 / 2**20,
+    "KiB": 1 / 2**20,
+    "MB": 1 / 2**10,
+    "MiB": 1 / 2**10,
+    "GB": 1.0,
+    "GiB": 1.0,
+    "TB": 2.0**10,
+    "TiB": 2.0**10,
+}
+"""vLLM up to 0.8 and the kernel say GB and kB where they count in powers of two."""
+
+_AMOUNT = re.compile(r"(-?\d+(?:\.\d+)?) ?([A-Za-z]*)")
+_BYTES_FROM = 1e6
+"""A bare number from here on is bytes: no device has a million GiB."""
+
+_PRINTED_TO_GIB = 0.005
+"""vLLM prints two decimals, so the true amount is up to this much less."""
+
+_LOG_FACTS = (
+    ("Model loading took", re.compile(r"Model loading took (?P<model_memory_gib>[\d.]+ ?Gi?B)")),
+    ("KV cache memory", re.compile(r"Available KV cache memory: (?P<kv_cache_gib>-?[\d.]+ Gi?B)")),
+    (
+        "for KV cache",
+        re.compile(r"(?:Explicitly|Auto) set \((?P<kv_cache_gib>[\d.]+)/[\d.]+\) GiB"),
+    ),
+    ("KV cache size", re.compile(r"KV cache size: (?P<kv_cache_tokens>[\d,]+) tokens")),
+)
+"""What vLLM states of its memory on the way (INFO lines), with the word each line contains."""
+
+
+def facts_of(match: re.Match[str]) -> dict[str, Any]:
+    """Named groups as values: `*_gib` by their unit, digits as numbers, the rest as text."""
+    return {
+        name: _value(name, text) for name, text in match.groupdict().items() if text is not None
+    }
+
+
+def _value(name: str, text: str) -> Any:
+    if name.endswith("_gib"):
+        return _gib(text)
+    digits = text.replace(",", "")
+    if re.fullmatch(r"-?\d{1,18}", digits):
+        return int(digits)
+    if re.fullmatch(r"-?\d{1,18}\.\d{1,18}", digits):
+        return float(digits)
+    return text.strip()
+
+
+def _gib(text: str) -> float | None:
+    amount = _AMOUNT.match(text.strip())
+    if amount is None:
+        return None
+    number = float(amount[1])
+    unit = amount[2] or ("bytes" if abs(number) >= _BYTES_FROM else "GiB")
+    return round(number * _UNITS.get(unit, 1.0), 6)
+
+
+def log_facts(text: str) -> dict[str, Any]:
+    """What a line states of the engine's memory; empty for nearly every line."""
+    for word, pattern in _LOG_FACTS:
+        if word in text and (match := pattern.search(text)):
+            return facts_of(match)
+    return {}
+
+
+def derived_facts(facts: dict[str, Any]) -> dict[str, Any]:
+    """Facts that follow: what is missing, and the highest share of the memory that could start."""
+    derived: dict[str, Any] = {}
+    needed, available = facts.get("needed_gib"), facts.get("available_gib")
+    if needed is not None and available is not None:
+        derived["missing_gib"] = round(needed - available, 6)
+    asked, free, total = (facts.get(f"{name}_gib") for name in ("asked", "free", "total"))
+    if asked is not None and free is not None:
+        derived["short_gib"] = round(asked - free, 6)
+    if free is not None and total:
+        derived["highest_utilization"] = share_below(free, total)
+    return derived
+
+
+def share_below(free_gib: float, total_gib: float) -> float:
+    """The largest `gpu_memory_utilization` of two decimals that `free_gib` can satisfy."""
+    share = (free_gib - _PRINTED_TO_GIB) / (total_gib + _PRINTED_TO_GIB)
+    return max(0, math.floor(share * 100)) / 100

@@ -1,0 +1,262 @@
+"""Finding the first cause in a log."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from slidesparse_bench.failures.classes import CLASSES
+from slidesparse_bench.failures.facts import facts_of, log_facts
+from slidesparse_bench.failures.log import Line, LogReader, Prefixed, split_prefixes
+from slidesparse_bench.failures.signature import Signature, Tier
+from slidesparse_bench.failures.signatures import SIGNATURES
+from slidesparse_bench.failures.trace import Tracebacks
+
+_PROVED = re.compile(r"^slidesparse: (?P<failure_class>[a-z0-9_]+): (?P<message>.*)")
+
+_WRAPPER = re.compile(
+    r"Engine core initialization failed|EngineDeadError|EngineCore encountered an issue"
+    r"|EngineCore failed to start|EngineCore encountered a fatal error|Failed core proc"
+    r"|Engine process failed to start|Background loop has errored|Engine loop is not running"
+    r"|WorkerProc (?:failed|initialization failed|hit an exception)|Worker failed with error"
+    r"|[Dd]ied unexpectedly|died, exit code|Executor failed|Ray workers have not started"
+    r"|ActorDiedError|RayTaskError|RayActorError|ChildFailedError|ProcessRaisedException"
+    r"|Error executing method|Exception in worker|shutting down executor|ENGINE_CORE_DEAD"
+    r"|terminate called after throwing"
+)
+"""What parents print when a child is gone: never a cause, at most a quotation of one."""
+
+_NOISE = re.compile(
+    r"destroy_process_group\(\) was not called|resource_tracker|leaked (?:shared_memory|semaphore)"
+    r"|Exception ignored in|Ignoring this choice|for benchmark choice|<frozen os>"
+    r"|does not officially support disabling chunked prefill|nanobind: leaked"
+    r"|No available shared memory broadcast block"
+)
+"""What runs that work print as well."""
+
+_WORKED = re.compile(r"Throughput: [\d.]+ requests/s")
+_ERROR_LIKE = re.compile(
+    r"\b(?:error|ERROR|fatal|FATAL|[Ff]ailed|FAILED|[Aa]borted|panic|core dumped)\b"
+    r"|(?:\b|[a-z])(?:Error|Exception)\b"
+)
+_HARMLESS_LEVELS = frozenset({"DEBUG", "INFO", "WARNING"})
+
+_AFTER_KV_CACHE = frozenset(
+    {
+        "compile_or_warm_up_model",
+        "capture_model",
+        "initialize_from_config",
+        "initialize_kv_cache",
+        "execute_model",
+        "capture_graphs",
+        "warm_up",
+        "measure",
+        "verify",
+    }
+)
+"""Functions of vLLM, and phases of the worker, that run with the KV cache in place."""
+_BEFORE_KV_CACHE = frozenset({"profile_run", "determine_available_memory", "profile_memory"})
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A line that tells a cause, and where it stood."""
+
+    line: Line
+    prefixed: Prefixed
+    signature: Signature
+    facts: dict[str, Any]
+    frames: set[str]
+    ends_traceback: bool = False
+    quoted: bool = False
+
+    @property
+    def tier(self) -> Tier:
+        return max(Tier.QUOTED, self.signature.tier) if self.quoted else self.signature.tier
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Smaller is nearer to the first cause; equals are decided by the earlier line."""
+        return self.tier, -self.prefixed.depth
+
+
+@dataclass
+class Scan:
+    """What a whole log says.
+
+    `proved` is the worker's own verdict, `cause` the best finding, `log_facts` what the engine
+    stated of its memory before it. `worked` says that a result was printed and no cause after it.
+    `last_error`, `alarm` and `last` are lines to show when there is no cause.
+    """
+
+    proved: Finding | None = None
+    cause: Finding | None = None
+    log_facts: dict[str, Any] = field(default_factory=dict)
+    worked: bool = False
+    last_error: Line | None = None
+    alarm: Line | None = None
+    last: Line | None = None
+
+
+def scan_log(log: Path | Iterable[str], *, phase: str | None = None) -> Scan:
+    """Read a log once, in bounded memory; `phase` helps where no traceback tells the place."""
+    scanner = _Scanner(phase)
+    if isinstance(log, Path):
+        with log.open("rb") as stream:
+            return scanner.run(stream)
+    return scanner.run(_as_stream(log))
+
+
+def scan_text(text: str, *, phase: str | None = None) -> Finding | None:
+    """What one message says by itself, e.g. that of an exception."""
+    return scan_log(text.splitlines(), phase=phase).cause
+
+
+def _as_stream(lines: Iterable[str]) -> BinaryIO:
+    text = lines if isinstance(lines, str) else "\n".join(line.rstrip("\n") for line in lines)
+    return io.BytesIO(text.encode("utf-8", "replace"))
+
+
+Needles = tuple[tuple[str, int], ...]
+"""Literals, each with the place of its signature in the table."""
+
+
+def _needles(limit: Tier, *, of_warnings: bool = False) -> Needles:
+    return tuple(
+        (needle, place)
+        for place, signature in enumerate(SIGNATURES)
+        if signature.tier <= limit and (signature.counts_as_warning or not of_warnings)
+        for needle in signature.needles
+    )
+
+
+_NEEDLES = {tier: _needles(tier) for tier in Tier}
+_WARNING_NEEDLES = _needles(max(Tier), of_warnings=True)
+_ANY_TIER = max(Tier)
+_MATCHED_CHARACTERS = 8192
+"""How much of a very long line is searched; whole lists of weights stand on one line."""
+
+
+class _Scanner:
+    def __init__(self, phase: str | None) -> None:
+        self._scan = Scan()
+        self._tracebacks = Tracebacks()
+        self._phase = {phase} if phase else set()
+
+    def run(self, stream: BinaryIO) -> Scan:
+        reader = LogReader(stream, lambda: self._tracebacks.any_open)
+        for line in reader:
+            self._take(line)
+        self._scan.last = reader.last
+        if self._scan.cause is not None:
+            self._scan.cause = self._settle(self._scan.cause)
+        return self._scan
+
+    def _take(self, line: Line) -> None:
+        prefixed = split_prefixes(line.raw)
+        # A process that logs a traceback and prints it as well does both at once.
+        printer = f"{prefixed.process} {prefixed.level}"
+        inside, ends_traceback = self._tracebacks.follow(printer, prefixed.text)
+        if inside:
+            return
+        if match := _PROVED.match(prefixed.text):
+            self._prove(line, prefixed, match)
+            return
+        self._note(line, prefixed)
+        frames = self._tracebacks.current(printer).frames
+        self._look_for_cause(line, prefixed, frames, ends_traceback=ends_traceback)
+
+    def _prove(self, line: Line, prefixed: Prefixed, match: re.Match[str]) -> None:
+        failure_class, message = match["failure_class"], match["message"]
+        if failure_class not in CLASSES or self._scan.proved:
+            return
+        for signature in SIGNATURES:
+            found = signature.regex.search(prefixed.text)
+            if signature.failure_class == failure_class and found:
+                facts = {"message": message} | facts_of(found)
+                break
+        else:
+            signature = Signature(
+                f"worker_{failure_class}", failure_class, (), "", "", "{message}."
+            )
+            facts = {"message": message}
+        self._scan.proved = Finding(line, prefixed, signature, facts, set())
+
+    def _note(self, line: Line, prefixed: Prefixed) -> None:
+        """Keep what the report shows beside a cause, or instead of one."""
+        text, level = prefixed.text, prefixed.level
+        if self._scan.cause is None:
+            self._scan.log_facts |= log_facts(text)
+        if "Throughput" in text and _WORKED.search(text):
+            self._scan.worked, self._scan.cause = True, None
+        if level in _HARMLESS_LEVELS:
+            self._scan.alarm = self._scan.alarm or (line if level == "WARNING" else None)
+        elif self._scan.cause is None and (level or _ERROR_LIKE.search(text)):
+            self._note_error(line, text)
+
+    def _note_error(self, line: Line, text: str) -> None:
+        if _NOISE.search(text):
+            self._scan.alarm = self._scan.alarm or line
+        else:
+            self._scan.last_error = line
+
+    def _look_for_cause(
+        self, line: Line, prefixed: Prefixed, frames: set[str], *, ends_traceback: bool
+    ) -> None:
+        best = self._scan.cause
+        limit = _ANY_TIER
+        if best is not None:
+            deeper = prefixed.depth > best.prefixed.depth
+            limit = best.tier if deeper else Tier(best.tier - 1)
+        found = _match(line, prefixed, frames or self._phase, limit, ends_traceback=ends_traceback)
+        if found is not None and (best is None or found.rank < best.rank):
+            self._scan.cause = found
+            self._scan.worked = False
+
+    def _settle(self, cause: Finding) -> Finding:
+        """Look at the line again: chained tracebacks named more functions after it."""
+        again = _match(
+            cause.line,
+            cause.prefixed,
+            cause.frames,
+            cause.tier,
+            ends_traceback=cause.ends_traceback,
+        )
+        settled = again or cause
+        if settled.signature.failure_class == "oom_device":
+            reserved = self._kv_cache_was_reserved(settled.frames | self._phase)
+            settled.facts.update({} if reserved is None else {"kv_cache_reserved": reserved})
+        return settled
+
+    def _kv_cache_was_reserved(self, places: set[str]) -> bool | None:
+        """Whether the KV cache stood in memory already; None when nothing tells."""
+        if not places.isdisjoint(_AFTER_KV_CACHE):
+            return True
+        if not places.isdisjoint(_BEFORE_KV_CACHE):
+            return False
+        return True if "kv_cache_gib" in self._scan.log_facts else None
+
+
+def _match(
+    line: Line, prefixed: Prefixed, frames: set[str], limit: Tier, *, ends_traceback: bool
+) -> Finding | None:
+    """The first signature, none of a tier beyond `limit`, that matches this line."""
+    text = prefixed.text[:_MATCHED_CHARACTERS]
+    harmless = prefixed.level in _HARMLESS_LEVELS
+    needles = _WARNING_NEEDLES if harmless else _NEEDLES[limit]
+    places = sorted({place for needle, place in needles if needle in text})
+    if not places or _NOISE.search(text):
+        return None
+    quoted = _WRAPPER.search(text) is not None
+    for signature in (SIGNATURES[place] for place in places):
+        if quoted and signature.failure_class == "python_bug":
+            continue
+        match = signature.search(text, frames, ends_traceback=ends_traceback)
+        if match and signature.tier <= limit:
+            facts = facts_of(match)
+            return Finding(line, prefixed, signature, facts, frames, ends_traceback, quoted)
+    return None

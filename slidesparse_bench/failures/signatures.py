@@ -1,0 +1,1433 @@
+"""Every message that tells a cause, in order of precedence on one line.
+
+Adding a failure is one entry: the message's regular expression, its class, an example that must
+classify as itself (`tests/test_signatures.py` checks all of them). Wordings were taken from the
+sources of vLLM 0.8 to 0.33, PyTorch 2.5 to 2.13, Triton, NCCL, transformers, from issue threads,
+and from the logs of the public SlideSparse runs.
+"""
+
+from __future__ import annotations
+
+from slidesparse_bench.failures.signature import Signature, Tier
+
+_SIZE = r"-?[\d.]+ ?(?:[KMGT]i?B|bytes)"
+"""An amount of memory as torch and vLLM print it: `2.31 GiB`, `948.94 MiB`, `512 bytes`."""
+
+LOADING_WEIGHTS = frozenset(
+    {
+        "load_model",
+        "initialize_model",
+        "create_weights",
+        "load_weights",
+        "weight_loader",
+        "weight_loader_v2",
+        "default_weight_loader",
+        "process_weights_after_loading",
+    }
+)
+"""Functions of vLLM that run only while weights are created, read or repacked."""
+
+_READING_CHECKPOINT = LOADING_WEIGHTS - {"load_model", "initialize_model", "create_weights"}
+
+_BUILDING_TOKENIZER = frozenset(
+    {
+        "get_tokenizer",
+        "get_cached_tokenizer",
+        "cached_get_tokenizer",
+        "cached_tokenizer_from_config",
+        "init_tokenizer_from_configs",
+        "init_tokenizer_from_config",
+        "convert_slow_tokenizer",
+    }
+)
+
+_CHECKING_CONFIG = frozenset(
+    {
+        "create_engine_config",
+        "create_model_config",
+        "create_load_config",
+        "verify_with_parallel_config",
+        "verify_max_model_len",
+        "verify_and_update_config",
+        "_verify_args",
+        "_verify_quantization",
+        "_get_and_verify_max_len",
+        "_verify_cuda_graph",
+        "try_verify_and_update_config",
+    }
+)
+
+_ENGINE_TRACEBACK = """\
+(EngineCore_DP0 pid=4242) ERROR 01-26 10:00:00 [core.py:866] EngineCore failed to start.
+(EngineCore_DP0 pid=4242) ERROR 01-26 10:00:00 [core.py:866] Traceback (most recent call last):
+(EngineCore_DP0 pid=4242) ERROR 01-26 10:00:00 [core.py:866]   File "/opt/vllm/v1/engine/core.py", \
+line 857, in run_engine_core
+(EngineCore_DP0 pid=4242) ERROR 01-26 10:00:00 [core.py:866]     engine_core = EngineCoreProc(*args)
+"""
+"""How an engine process of vLLM 0.13 begins its last words."""
+
+_ENGINE = "(EngineCore_DP0 pid=4242) ERROR 01-26 10:00:00 [core.py:866] "
+
+_WORKER_PROVED = (
+    # What the worker of this project proves by itself and prints as
+    # `slidesparse: <class>: <message>`; the class stands in the line.
+    Signature(
+        id="worker_kv_cache",
+        failure_class="kv_cache_insufficient",
+        needles=("of KV cache",),
+        pattern=rf"needs (?P<needed_gib>{_SIZE}) of KV cache(?: for (?P<sequences>\d+) sequences "
+        rf"of (?P<tokens>\d+) tokens)?, (?P<available_gib>{_SIZE}) (?:are|is) available",
+        example="slidesparse: kv_cache_insufficient: a step of M = 64 needs 96.0 MiB of KV cache "
+        "for 64 sequences of 272 tokens, 53.1 MiB are available",
+        hint="The batch needs {needed} of KV cache, {available} are available: {missing} short.",
+    ),
+    Signature(
+        id="worker_m_mismatch",
+        failure_class="m_mismatch",
+        needles=("slidesparse: m_mismatch: ",),
+        pattern=r"^slidesparse: m_mismatch: (?P<message>.+)",
+        example="slidesparse: m_mismatch: M = 512 was asked for, the steps had 15 to 497 tokens",
+        hint="The recorded steps disprove it: {message}.",
+    ),
+    Signature(
+        id="worker_wrong_kernel",
+        failure_class="wrong_kernel",
+        needles=("slidesparse: wrong_kernel: ",),
+        pattern=r"^slidesparse: wrong_kernel: (?P<message>.+)",
+        example="slidesparse: wrong_kernel: cutlass was asked for, "
+        "TritonInt8ScaledMMLinearKernel ran in 16 of 16 layers",
+        hint="The kernels that ran are known: {message}.",
+    ),
+    Signature(
+        id="worker_no_result",
+        failure_class="no_result",
+        needles=("slidesparse: no_result: ",),
+        pattern=r"^slidesparse: no_result: (?P<message>.+)",
+        example="slidesparse: no_result: the engine answered 0 of 64 requests",
+        hint="The worker found nothing to report: {message}.",
+    ),
+)
+
+_HARDWARE = (
+    Signature(
+        id="xid",
+        failure_class="gpu_lost",
+        needles=("Xid",),
+        tier=Tier.HARDWARE,
+        # 13 and 31 are page faults of the program, 43 and 45 its removal: see below.
+        pattern=r"\bXid(?: \((?:PCI:)?(?P<pci>[^)]*)\))?:? ?(?P<xid>(?!(?:13|31|43|45|69)\b)\d+)\b",
+        example="[81234.567890] NVRM: Xid (PCI:0000:3b:00): 79, pid='<unknown>', name=<unknown>, "
+        "GPU has fallen off the bus.",
+        hint="The driver reported Xid {xid}: the device failed, whatever was printed after it.",
+    ),
+    Signature(
+        id="off_the_bus",
+        failure_class="gpu_lost",
+        needles=("fallen off the bus", "GPU is lost", "GPU_IS_LOST", "GPU requires reset"),
+        tier=Tier.HARDWARE,
+        pattern=r"fallen off the bus|GPU is lost|GPU_IS_LOST|GPU requires reset",
+        example="pynvml.NVMLError_GpuIsLost: GPU is lost",
+        hint="The driver no longer reaches the device.",
+    ),
+    Signature(
+        id="uncorrectable_error",
+        failure_class="gpu_lost",
+        needles=("ncorrectable", "ECC_UNCORRECTABLE", "double bit"),
+        tier=Tier.HARDWARE,
+        pattern=r"(?i)uncorrectable (?P<what>ECC|NVLink) error|ECC_UNCORRECTABLE|double bit ecc",
+        example="RuntimeError: CUDA error: uncorrectable ECC error encountered",
+        hint="The device's memory or link returned data that could not be corrected.",
+    ),
+)
+
+_ASSERTIONS = (
+    Signature(
+        id="kernel_assertion",
+        failure_class="device_assert",
+        needles=("thread: [",),
+        tier=Tier.ASSERTION,
+        pattern=r"block: \[[\d, ]+\], thread: \[[\d, ]+\],? Assertion [`'\"](?P<assertion>.+?)"
+        r"[`'\"] failed",
+        example="/pytorch/aten/src/ATen/native/cuda/Indexing.cu:1553: indexSelectLargeIndex: "
+        "block: [983,0,0], thread: [28,0,0] Assertion `srcIndex < srcSelectDimSize` failed.",
+        hint="GPU code checked `{assertion}` and found it false.",
+    ),
+    Signature(
+        id="device_side_assert",
+        failure_class="device_assert",
+        # Not `device-side assertions`: that stands in the advice below every CUDA error.
+        needles=("device-side assert triggered", "CUDA_ERROR_ASSERT"),
+        tier=Tier.ASSERTION,
+        pattern=r"device-side assert triggered|CUDA_ERROR_ASSERT",
+        example="torch.AcceleratorError: CUDA error: device-side assert triggered\n"
+        "CUDA kernel errors might be asynchronously reported at some other API call.\n"
+        "Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.",
+    ),
+)
+
+_HOST_MEMORY = (
+    Signature(
+        id="kernel_oom_killer",
+        failure_class="oom_host",
+        needles=("Killed process", "oom-kill:", "oom_kill", "cgroup out of memory"),
+        pattern=r"Killed process (?P<pid>\d+)(?: \((?P<process>[^)]*)\))?(?:.*?anon-rss:"
+        r"(?P<resident_gib>\d+ ?kB))?|oom-kill:|oom_kill_process|cgroup out of memory",
+        example="[90211.113412] Out of memory: Killed process 3120 (VLLM::EngineCor) "
+        "total-vm:98304000kB, anon-rss:62014200kB, file-rss:2048kB, shmem-rss:0kB",
+        hint="The kernel killed process {pid} ({process}), which held {resident} of host memory.",
+    ),
+    Signature(
+        id="ray_oom_killer",
+        failure_class="oom_host",
+        needles=("running low on memory", "ray.exceptions.OutOfMemoryError"),
+        pattern=r"node running low on memory|ray\.exceptions\.OutOfMemoryError",
+        example="ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on "
+        "memory.",
+    ),
+    Signature(
+        id="shared_memory",
+        failure_class="oom_host",
+        needles=("dev/shm", "shared memory", "No space left on device"),
+        pattern=r"No space left on device.*?'?/?(?:psm_|torch_\d|sem\.|nccl-)"
+        r"|insufficient shared memory \(shm\)|failed to extend /dev/shm/"
+        r"|/dev/shm.*No space left on device|No space left on device.*/dev/shm"
+        r"|unable to (?:open|write to|mmap|resize|allocate).*shared memory",
+        example="OSError: [Errno 28] No space left on device: '/psm_3f9a1c2b'",
+        hint="Shared memory (/dev/shm) is full; it is host memory with a limit of its own.",
+    ),
+    Signature(
+        id="pinned_memory",
+        failure_class="oom_host",
+        needles=("out of memory",),
+        within=frozenset({"pin_memory", "_pin_memory", "is_pin_memory_available"}),
+        pattern=r"CUDA error: out of memory|OutOfMemoryError",
+        example='Traceback (most recent call last):\n  File "/opt/vllm/v1/worker/block_table.py", '
+        'line 41, in __init__\n    self.cpu = torch.zeros(n).pin_memory()\n  File "/opt/torch/'
+        '_tensor.py", line 9, in pin_memory\ntorch.AcceleratorError: CUDA error: out of memory',
+        hint="Host memory could not be pinned.",
+    ),
+    Signature(
+        id="cpu_allocator",
+        failure_class="oom_host",
+        needles=("DefaultCPUAllocator",),
+        pattern=r"DefaultCPUAllocator: .*?tried to allocate (?P<asked_gib>\d+ bytes)",
+        example="RuntimeError: [enforce fail at alloc_cpu.cpp:119] err == 0. DefaultCPUAllocator: "
+        "can't allocate memory: you tried to allocate 8589934592 bytes. Error code 12 "
+        "(Cannot allocate memory)",
+        hint="{asked} of host memory were asked for and not available.",
+    ),
+    Signature(
+        id="host_allocation",
+        failure_class="oom_host",
+        needles=("annot allocate memory", "[Errno 12]", "MemoryError", "std::bad_alloc"),
+        pattern=r"[Cc]annot allocate memory|\[Errno 12\]|^MemoryError\b|std::bad_alloc",
+        example="OSError: [Errno 12] Cannot allocate memory",
+    ),
+    Signature(
+        id="bus_error",
+        failure_class="oom_host",
+        needles=("Bus error", "SIGBUS"),
+        tier=Tier.CONSEQUENCE,
+        pattern=r"Bus error|SIGBUS",
+        example="Fatal Python error: Bus error",
+        hint="A mapped page could not be given: nearly always /dev/shm or host memory ran out.",
+    ),
+    Signature(
+        id="killed",
+        failure_class="oom_host",
+        needles=("Killed", "signal 9", "Signal 9", "SIGKILL", "-9"),
+        tier=Tier.EXIT_CODE,
+        pattern=r"(?:^|: line \d+: +\d+ )Killed\b|exit ?code:?\s*\(?-9\b|'[\w.-]+': -9\b"
+        r"|[Ss]ignal 9\b|\(SIGKILL\)",
+        example="RuntimeError: Engine core initialization failed. See root cause above. "
+        "Failed core proc(s): {'EngineCore_DP0': -9}",
+        hint="A process was killed with signal 9 and printed nothing: as a rule the kernel ran "
+        "out of host memory.",
+    ),
+)
+
+_DISK = (
+    Signature(
+        id="no_space_left",
+        failure_class="disk_full",
+        needles=("No space left on device", "ENOSPC", "quota exceeded", "StorageFull"),
+        pattern=r"No space left on device|ENOSPC|Disk quota exceeded|StorageFull",
+        example="OSError: [Errno 28] No space left on device: "
+        "'/home/me/.cache/vllm/torch_compile_cache/8f1c/rank_0_0/backbone'",
+    ),
+)
+
+_TORCH_OOM = (
+    rf"(?:CUDA|HIP|XPU) out of memory\.(?: Tried to allocate (?P<asked_gib>{_SIZE})\.?)?"
+    rf"(?: GPU (?P<device>\d+) has a total capaci?ty of (?P<total_gib>{_SIZE}) of which "
+    rf"(?P<free_gib>{_SIZE}) is free\.)?"
+    rf"(?:.*?this process has (?P<in_use_gib>{_SIZE}) memory in use\.)?"
+    rf"(?:.*?Of the allocated memory (?P<allocated_gib>{_SIZE}) is allocated by PyTorch)?"
+    rf"(?:.*?(?P<reserved_unused_gib>{_SIZE}) is reserved by PyTorch but unallocated)?"
+)
+_OOM_HINT = "{asked} were asked for, {free} of {total} were free: {short} short."
+_TORCH_OOM_TEXT = (
+    "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.45 GiB. GPU 0 has a total "
+    "capacity of 15.46 GiB of which 948.94 MiB is free. Including non-PyTorch memory, this "
+    "process has 14.31 GiB memory in use. Of the allocated memory 13.94 GiB is allocated by "
+    "PyTorch, and 8.86 MiB is reserved by PyTorch but unallocated. If reserved but unallocated "
+    "memory is large try setting PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True to avoid "
+    "fragmentation."
+)
+
+_DEVICE_MEMORY = (
+    Signature(
+        id="load_model_out_of_memory",
+        failure_class="oom_weights",
+        needles=("Failed to load model - not enough",),
+        pattern=rf"Failed to load model - not enough (?:GPU )?memory(?:.*?{_TORCH_OOM})?",
+        example="(EngineCore_DP0 pid=4242) ERROR 01-26 10:00:00 [gpu_model_runner.py:3657] Failed "
+        "to load model - not enough GPU memory. Try lowering --gpu-memory-utilization to free "
+        "memory for weights, increasing --tensor-parallel-size, or using --quantization. See "
+        "https://docs.vllm.ai/en/latest/configuration/conserving_memory/ for more tips. "
+        "(original error: CUDA out of memory. Tried to allocate 1.45 GiB. GPU 0 has a total "
+        "capacity of 15.46 GiB of which 948.94 MiB is free.)",
+        hint=_OOM_HINT,
+    ),
+    Signature(
+        id="out_of_memory_in_weights",
+        failure_class="oom_weights",
+        needles=("out of memory",),
+        within=LOADING_WEIGHTS,
+        pattern=rf"{_TORCH_OOM}|CUDA error: out of memory",
+        example=_ENGINE_TRACEBACK
+        + _ENGINE
+        + '  File "/opt/vllm/v1/worker/gpu_worker.py", line 289, in load_model\n'
+        + _ENGINE
+        + "    self.model_runner.load_model()\n"
+        + _ENGINE
+        + '  File "/opt/vllm/model_executor/layers/vocab_parallel_embedding.py", line 46, in '
+        "create_weights\n" + _ENGINE + "    torch.empty(\n" + _ENGINE + _TORCH_OOM_TEXT,
+        hint=_OOM_HINT,
+    ),
+    Signature(
+        id="out_of_memory",
+        failure_class="oom_device",
+        needles=("out of memory.",),
+        pattern=_TORCH_OOM,
+        example=_ENGINE_TRACEBACK
+        + _ENGINE
+        + '  File "/opt/vllm/v1/worker/gpu_worker.py", line 324, in determine_available_memory\n'
+        + _ENGINE
+        + "    self.model_runner.profile_run()\n"
+        + _ENGINE
+        + "torch._inductor.exc.InductorError: RuntimeError: Failed to run autotuning code block: "
+        "CUDA out of memory. Tried to allocate 4.62 GiB. GPU 0 has a total capacity of 15.47 GiB "
+        "of which 1.53 GiB is free.",
+        hint=_OOM_HINT,
+    ),
+    Signature(
+        id="out_of_memory_before_torch_2_2",
+        failure_class="oom_device",
+        needles=("out of memory",),
+        pattern=rf"CUDA out of memory.*?Tried to allocate (?P<asked_gib>{_SIZE}) \(GPU "
+        rf"(?P<device>\d+); (?P<total_gib>{_SIZE}) total capacity;.*?(?P<free_gib>{_SIZE}) free;",
+        example="RuntimeError: CUDA out of memory, Tried to allocate 2.00 GiB (GPU 0; 23.69 GiB "
+        "total capacity; 21.10 GiB already allocated; 1.20 GiB free; 21.90 GiB reserved in total "
+        "by PyTorch)",
+        hint=_OOM_HINT,
+    ),
+    Signature(
+        id="out_of_memory_warming_up_sampler",
+        failure_class="oom_device",
+        needles=("out of memory occurred when warming up",),
+        pattern=r"out of memory occurred when warming up (?P<what>\w+).*? with "
+        r"(?P<dummy_requests>\d+) dummy requests",
+        example="RuntimeError: CUDA out of memory occurred when warming up sampler with 512 dummy "
+        "requests. Please try lowering `max_num_seqs` or `gpu_memory_utilization` when "
+        "initializing the engine.",
+        hint="The {what} was tried with {dummy_requests} requests at once and ran out of memory.",
+    ),
+    Signature(
+        id="nccl_out_of_memory",
+        failure_class="oom_device",
+        needles=("uda failure",),
+        pattern=r"Cuda failure (?:\d+ )?'out of memory'",
+        example="node1:4242:4242 [0] transport.cc:152 NCCL WARN Cuda failure 2 'out of memory'",
+        hint="NCCL found no device memory for its own buffers.",
+    ),
+    Signature(
+        id="library_allocation_failed",
+        failure_class="oom_device",
+        needles=("ALLOC_FAILED", "resource allocation failed", "Error Memory Allocation"),
+        pattern=r"\bCU(?P<library>BLAS|DNN|SPARSE|SOLVER)_STATUS_ALLOC_FAILED"
+        r"|resource allocation failed when calling|Error Memory Allocation",
+        example="RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling "
+        "`cublasCreate(handle)`",
+        hint="A GPU library found no device memory for its workspace.",
+    ),
+    Signature(
+        id="cuda_error_out_of_memory",
+        failure_class="oom_device",
+        needles=("out of memory", "OUT_OF_MEMORY", "cudaErrorMemoryAllocation", "OutOfMemoryError"),
+        pattern=r"(?:CUDA|HIP) error:? ?(?:\d+ )?\(?'?out of memory"
+        r"|Triton Error \[(?:CUDA|HIP)\]: out of memory|CUDA_ERROR_OUT_OF_MEMORY"
+        r"|cudaErrorMemoryAllocation|hipErrorOutOfMemory|torch\.(?:cuda\.)?OutOfMemoryError"
+        r"|(?:CUDA|HIP|XPU) out of memory",
+        example="torch.AcceleratorError: CUDA error: out of memory",
+    ),
+)
+
+_KV_CACHE = (
+    Signature(
+        id="kv_cache_too_small",
+        failure_class="kv_cache_insufficient",
+        needles=("KV cache is needed",),
+        pattern=r"max seq len \((?P<max_model_len>\d+)\), \((?P<needed_gib>[\d.]+ Gi?B) KV cache "
+        r"is needed, .*?available KV cache memory \((?P<available_gib>-?[\d.]+ Gi?B)\)"
+        r"(?:.*?estimated maximum model length is (?P<estimated_max_model_len>\d+))?",
+        example=_ENGINE + "ValueError: To serve at least one request with the models's max seq "
+        "len (1025), (0.19 GiB KV cache is needed, which is larger than the available KV cache "
+        "memory (0.18 GiB). Based on the available memory, the estimated maximum model length is "
+        "976. Try increasing `gpu_memory_utilization` or decreasing `max_model_len` when "
+        "initializing the engine.",
+        hint="One request of {max_model_len} tokens needs {needed} of KV cache, "
+        "{available} are available: {missing} short.",
+    ),
+    Signature(
+        id="kv_cache_none",
+        failure_class="kv_cache_insufficient",
+        needles=("No available memory for the cache blocks",),
+        pattern=r"No available memory for the cache blocks",
+        example=_ENGINE + "ValueError: No available memory for the cache blocks. Try increasing "
+        "`gpu_memory_utilization` when initializing the engine. See "
+        "https://docs.vllm.ai/en/latest/configuration/conserving_memory/ for more details.",
+        hint="Weights and the largest step leave nothing of the engine's share of the memory for "
+        "the KV cache.",
+    ),
+    Signature(
+        id="kv_cache_too_few_tokens",
+        failure_class="kv_cache_insufficient",
+        needles=("can be stored in KV cache",),
+        pattern=r"max seq len \((?P<max_model_len>\d+)\) is larger than the maximum number of "
+        r"tokens that can be stored in KV cache \((?P<available_tokens>\d+)\)",
+        example="ValueError: The model's max seq len (4096) is larger than the maximum number of "
+        "tokens that can be stored in KV cache (2048). Try increasing `gpu_memory_utilization` or "
+        "decreasing `max_model_len` when initializing the engine.",
+        hint="One request has {max_model_len} tokens, the KV cache has room for "
+        "{available_tokens}.",
+    ),
+    Signature(
+        id="kv_cache_not_one_token",
+        failure_class="kv_cache_insufficient",
+        needles=("Cannot auto-fit max_model_len",),
+        pattern=r"Cannot auto-fit max_model_len",
+        example="ValueError: Cannot auto-fit max_model_len: not enough GPU memory available to "
+        "serve even a single token. Try increasing `gpu_memory_utilization`.",
+    ),
+    Signature(
+        id="mamba_cache_blocks",
+        failure_class="kv_cache_insufficient",
+        needles=("exceeds available Mamba cache",),
+        pattern=r"max_num_seqs \((?P<max_num_seqs>\d+)\) exceeds available Mamba cache blocks "
+        r"\((?P<available_sequences>\d+)\)",
+        example="ValueError: max_num_seqs (512) exceeds available Mamba cache blocks (388). Each "
+        "decode sequence requires one Mamba cache block, so CUDA graph capture cannot proceed.",
+        hint="{max_num_seqs} sequences were asked for, the cache has room for "
+        "{available_sequences}.",
+    ),
+    Signature(
+        id="cpu_kv_cache_none",
+        failure_class="kv_cache_insufficient",
+        needles=("less than requested memory for kv",),
+        # A negative or zero share is left: the weights took it all.
+        pattern=r"Available memory on node \d+ \((?P<free_gib>[\d.]+)/(?P<total_gib>[\d.]+) GiB\) "
+        r"on kv cache allocation is less than requested memory for kv "
+        r"\((?P<available_gib>-[\d.]+|0\.0+)/",
+        example="ValueError: Available memory on node 0 (5.31/7.59 GiB) on kv cache allocation is "
+        "less than requested memory for kv (-0.42/3.04 GiB). Reduce CPU memory used by other "
+        "processes.",
+        hint="Weights and runtime already use more than the engine's share of the memory.",
+    ),
+)
+
+_MEMORY_BUSY = (
+    Signature(
+        id="free_memory_below_share",
+        failure_class="gpu_memory_busy",
+        needles=("less than desired GPU memory utilization",),
+        pattern=r"Free memory on device (?:\S+ )?\((?P<free_gib>[\d.]+)/(?P<total_gib>[\d.]+) GiB\)"
+        r" on startup is less than desired GPU memory utilization \((?P<utilization>[\d.]+), "
+        r"(?P<asked_gib>[\d.]+) GiB\)",
+        example=_ENGINE + "ValueError: Free memory on device (22.39/23.99 GiB) on startup is less "
+        "than desired GPU memory utilization (0.95, 22.79 GiB). Decrease GPU memory utilization or "
+        "reduce GPU memory used by other processes.",
+        hint="gpu_memory_utilization {utilization} means {asked}, {free} of "
+        "{total} were free: up to {highest_utilization:.2f} could start.",
+    ),
+    Signature(
+        id="free_memory_below_share_cpu",
+        failure_class="gpu_memory_busy",
+        needles=("less than desired CPU memory utilization",),
+        pattern=r"Available memory on node (?P<node>\d+) \((?P<free_gib>[\d.]+)/"
+        r"(?P<total_gib>[\d.]+) GiB\) on startup is less than desired CPU memory utilization "
+        r"\((?P<utilization>[\d.]+), (?P<asked_gib>[\d.]+) GiB\)",
+        example="ValueError: Available memory on node 0 (5.31/7.59 GiB) on startup is less than "
+        "desired CPU memory utilization (0.92, 6.98 GiB). On the CPU backend, the "
+        "`--gpu-memory-utilization` flag controls the fraction of CPU memory reserved (despite its "
+        "name).",
+        hint="gpu_memory_utilization {utilization} means {asked} of host memory, "
+        "{free} of {total} were free: up to {highest_utilization:.2f} could "
+        "start.",
+    ),
+    Signature(
+        id="free_memory_below_kv_cache_cpu",
+        failure_class="gpu_memory_busy",
+        needles=("less than requested memory for kv",),
+        pattern=r"Available memory on node (?P<node>\d+) \((?P<free_gib>[\d.]+)/"
+        r"(?P<total_gib>[\d.]+) GiB\) on kv cache allocation is less than requested memory for kv "
+        r"\((?P<asked_gib>[\d.]+)[ /]",
+        example="ValueError: Available memory on node 0 (1.20/7.59 GiB) on kv cache allocation is "
+        "less than requested memory for kv (4.00 GiB). Decrease --kv-cache-memory-bytes, "
+        "VLLM_CPU_KVCACHE_SPACE, or reduce CPU memory used by other processes.",
+        hint="{asked} of host memory were asked for the KV cache, {free} of {total} were free.",
+    ),
+    Signature(
+        id="memory_moved_while_profiling",
+        failure_class="gpu_memory_busy",
+        needles=("Error in memory profiling",),
+        # vLLM 0.8 to 0.10 print bytes without a unit.
+        pattern=r"Error in memory profiling\. Initial free memory (?P<initial_free_gib>[\d.]+)"
+        r"(?: GiB)?, (?:current free|used) memory (?P<current_free_gib>[\d.]+)",
+        example="AssertionError: Error in memory profiling. Initial free memory 12.81 GiB, current "
+        "free memory 15.02 GiB. This happens when other processes sharing the same container "
+        "release GPU memory while vLLM is profiling during initialization.",
+        hint="Free memory went from {initial_free} to {current_free} while the "
+        "engine measured its own use: another process released memory.",
+    ),
+)
+
+_ADDRESSES = (
+    Signature(
+        id="index_exceeds_int32",
+        failure_class="int32_index_overflow",
+        needles=(
+            "32BitIndexMath",
+            "int32",
+            "INT_MAX",
+            "2147483647",
+            "2^31",
+            "2**31",
+            "to C int",
+            "index -2",
+        ),
+        pattern=r"canUse32BitIndexMath.*got false"
+        r"|[Ss]calar (?P<value>-?\d+) is out of range for type int32"
+        r"|cannot be converted to type int32|int32(?:_t)? (?:index )?overflow"
+        r"|more than INT_MAX elements"
+        r"|(?:at most|less than(?: or equal to)?|<=?|exceeds?) ?(?:2147483647|INT_MAX|2\^31|2\*\*31)"
+        r"|Python int too large to convert to C int\b"
+        r"|index (?P<index>-2\d{9}) is out of (?:bounds|range)",
+        example="RuntimeError: Expected canUse32BitIndexMath(input) && "
+        "canUse32BitIndexMath(output) to be true, but got false.",
+        hint="A tensor of this step has more elements than a 32-bit index can reach "
+        "(2,147,483,647).",
+    ),
+    Signature(
+        id="illegal_address",
+        failure_class="illegal_memory_access",
+        needles=(
+            "llegal memory access",
+            "ILLEGAL_ADDRESS",
+            "IllegalAddress",
+            "access fault by GPU",
+        ),
+        pattern=r"(?i:illegal memory access)|CUDA_ERROR_ILLEGAL_ADDRESS|ErrorIllegalAddress"
+        r"|Memory access fault by GPU",
+        example=_ENGINE + "RuntimeError: Triton Error [CUDA]: an illegal memory access was "
+        "encountered",
+    ),
+    Signature(
+        id="xid_page_fault",
+        failure_class="illegal_memory_access",
+        needles=("Xid",),
+        pattern=r"\bXid(?: \((?:PCI:)?(?P<pci>[^)]*)\))?:? ?(?P<xid>13|31|69)\b",
+        example="[81234.567890] NVRM: Xid (PCI:0000:3b:00): 31, pid=4242, name=VLLM::EngineCor, "
+        "Ch 00000008, intr 10000000. MMU Fault: ENGINE GRAPHICS GPC0 GPCCLIENT_T1_0 faulted",
+        hint="The driver reported Xid {xid}: a kernel of this program touched an address that is "
+        "not its own.",
+    ),
+)
+
+_ARCHITECTURE = (
+    Signature(
+        id="no_kernel_image",
+        failure_class="unsupported_arch",
+        needles=(
+            "no kernel image",
+            "NO_BINARY_FOR_GPU",
+            "NoKernelImage",
+            "invalid device function",
+        ),
+        pattern=r"no kernel image is available|NO_BINARY_FOR_GPU|ErrorNoKernelImageForDevice"
+        r"|invalid device function",
+        example="torch.AcceleratorError: CUDA error: no kernel image is available for execution on "
+        "the device",
+        hint="The installed build has no machine code for this GPU.",
+    ),
+    Signature(
+        id="minimum_capability",
+        failure_class="unsupported_arch",
+        needles=("is not supported for",),
+        pattern=r"(?:quantization method (?P<quantization>\S+)|Quantization scheme) is not "
+        r"supported for\W+the current GPU\. (?:Minimum|Min|Required) capability: "
+        r"(?P<needed_capability>\d+)\.?\W+Current capability: (?P<capability>\d+)?",
+        example="RuntimeError: ('Quantization scheme is not supported for ', 'the current GPU. Min "
+        "capability: 89. ', 'Current capability: 75.')",
+        hint="The quantization needs compute capability {needed_capability} (as one number), the "
+        "GPU has {capability}.",
+    ),
+    Signature(
+        id="bfloat16_capability",
+        failure_class="unsupported_arch",
+        needles=("Bfloat16 is only supported",),
+        pattern=r"Bfloat16 is only supported on GPUs with compute capability of at least "
+        r"(?P<needed_capability>[\d.]+\d)\. Your (?P<gpu>.+?) GPU (?:has compute capability "
+        r"(?P<capability>[\d.]+\d))?",
+        example="ValueError: Bfloat16 is only supported on GPUs with compute capability of at "
+        "least 8.0. Your Tesla T4 GPU has compute capability 7.5. You can use float16 instead by "
+        "explicitly setting the `dtype` flag in CLI, for example: --dtype=half.",
+        hint="bfloat16 needs compute capability {needed_capability}, the {gpu} has {capability}; "
+        "dtype: float16 works.",
+    ),
+    Signature(
+        id="kernel_not_compiled",
+        failure_class="unsupported_arch",
+        needles=("No compiled",),
+        pattern=r"No compiled (?P<kernel>\w+).*?(?:CUDA device capability: |kernel for SM )"
+        r"(?P<capability>\d+)",
+        example="RuntimeError: No compiled cutlass_scaled_mm for a compute capability less than "
+        "CUDA device capability: 120",
+        hint="This vLLM build has no {kernel} for compute capability {capability} (as one number).",
+    ),
+    Signature(
+        id="fp8_not_on_this_gpu",
+        failure_class="unsupported_arch",
+        needles=("not supported in this architecture", "torch._scaled_mm is only supported"),
+        pattern=r"type (?P<dtype>fp8\w+) not supported in this architecture"
+        r"|torch\._scaled_mm is only supported on",
+        example="triton.compiler.errors.CompilationError: at 12:10: type fp8e4nv not supported in "
+        "this architecture. The supported fp8 dtypes are ('fp8e4b15', 'fp8e5')",
+        hint="This GPU has no FP8 arithmetic (compute capability 8.9 or newer has).",
+    ),
+    Signature(
+        id="ptxas_unknown_gpu",
+        failure_class="unsupported_arch",
+        needles=("is not defined for option 'gpu-name'", "too old to be supported by the triton"),
+        pattern=r"Value '(?P<arch>sm_\w+)' is not defined for option 'gpu-name'"
+        r"|Found (?P<gpu>.+?) which is too old to be supported by the triton",
+        example="ptxas fatal   : Value 'sm_121a' is not defined for option 'gpu-name'",
+        hint="The compiler in this build does not know the GPU.",
+    ),
+    Signature(
+        id="library_arch_mismatch",
+        failure_class="unsupported_arch",
+        needles=(
+            "rchitecture mismatch",
+            "ARCH_MISMATCH",
+            "rch Mismatch",
+            "currently supports only SM",
+        ),
+        pattern=r"architecture mismatch|STATUS_ARCH_MISMATCH|Error Arch Mismatch"
+        r"|cusparseLt currently supports only (?P<supported>SM.+)",
+        example="RuntimeError: CUDA error: architecture mismatch when calling "
+        "`cusparseLtInit(&handle)`",
+        hint="The installed library does not support this GPU.",
+    ),
+    Signature(
+        id="attention_capability",
+        failure_class="unsupported_arch",
+        needles=("only supports Ampere GPUs", "compute capability"),
+        pattern=r"FlashAttention only supports Ampere GPUs or newer"
+        r"|^[\w.]*(?:Error|Exception): .*(?:only supported on|requires?) .*compute capability",
+        example="RuntimeError: FlashAttention only supports Ampere GPUs or newer.",
+    ),
+    Signature(
+        id="sm_not_in_build",
+        failure_class="unsupported_arch",
+        needles=("is not compatible with the current PyTorch",),
+        tier=Tier.CLUE,
+        counts_as_warning=True,
+        pattern=r"(?P<gpu>.+?) with CUDA capability sm_(?P<sm>\w+) is not compatible with the "
+        r"current PyTorch",
+        example="NVIDIA GeForce RTX 5080 with CUDA capability sm_120 is not compatible with the "
+        "current PyTorch installation.",
+        hint="The installed PyTorch has no machine code for sm_{sm}.",
+    ),
+)
+
+_MODEL_FILES = (
+    Signature(
+        id="not_a_repository",
+        failure_class="model_not_found",
+        needles=("is not a valid model identifier", "Repo id must", "Invalid repository ID"),
+        pattern=r"(?P<model>\S+) is not a local folder and is not a valid model identifier"
+        r"|HFValidationError: Repo id must.*?(?::|') ?'(?P<repository>[^']*)'"
+        r"|Invalid repository ID or local directory specified",
+        example="OSError: ./qwen2.5-7b-int8 is not a local folder and is not a valid model "
+        "identifier listed on 'https://huggingface.co/models'",
+        hint="{model} is neither a folder here nor a model on the hub.",
+    ),
+    Signature(
+        id="repository_not_found",
+        failure_class="model_not_found",
+        needles=(
+            "Repository Not Found",
+            "RepositoryNotFoundError",
+            "gated repo",
+            "GatedRepoError",
+            "RevisionNotFoundError",
+            "EntryNotFoundError",
+        ),
+        pattern=r"Repository Not Found for url: (?P<url>\S+?)\.?$|RepositoryNotFoundError"
+        r"|[Yy]ou are trying to access a gated repo|Cannot access gated repo|GatedRepoError"
+        r"|RevisionNotFoundError|EntryNotFoundError",
+        example="huggingface_hub.errors.GatedRepoError: 401 Client Error. (Request ID: "
+        "Root=1-66146f04)",
+        hint="The hub refused: the model does not exist there, or this account has no access.",
+    ),
+    Signature(
+        id="hub_unreachable",
+        failure_class="model_not_found",
+        needles=(
+            "couldn't connect to",
+            "LocalEntryNotFound",
+            "OfflineModeIsEnabled",
+            "Failed to resolve 'huggingface.co'",
+            "offline mode is enabled",
+        ),
+        pattern=r"We couldn't connect to '(?P<url>[^']+)'|LocalEntryNotFoundError"
+        r"|OfflineModeIsEnabled|Failed to resolve 'huggingface\.co'|offline mode is enabled",
+        example="OSError: We couldn't connect to 'https://huggingface.co' to load the files, and "
+        "couldn't find them in the cached files.",
+        hint="The hub cannot be reached and the files are not in the local cache.",
+    ),
+    Signature(
+        id="model_files_missing",
+        failure_class="model_not_found",
+        needles=(
+            "model weights with",
+            "No model weights found",
+            "does not appear to have a file named",
+            "no config file found",
+            "No such file or directory",
+            "Could not find checkpoint files",
+        ),
+        pattern=r"Cannot find any (?:safetensors )?model weights with `(?P<model>[^`]+)`"
+        r"|No model weights found in: `(?P<model_folder>[^`]+)`"
+        r"|(?P<repository>\S+) does not appear to have a file named (?P<file>\S+?)\.?(?: |$)"
+        r"|Could not detect config format for no config file found"
+        r"|Could not find checkpoint files"
+        r"|No such file or directory: \"?'?(?P<path>[^'\"]*(?:config\.json|\.safetensors|\.bin"
+        r"|\.index\.json))",
+        example="RuntimeError: Cannot find any model weights with `./qwen2.5-7b-int8`",
+        hint="The model folder is incomplete.",
+    ),
+)
+
+_TOKENIZER = (
+    Signature(
+        id="tokenizer_files",
+        failure_class="tokenizer_error",
+        needles=("okenizer",),
+        pattern=r"Couldn't instantiate the backend tokenizer|Can't load tokenizer for"
+        r"|Tokenizer class (?P<tokenizer>\S+) does not exist|Failed to load the tokenizer"
+        r"|has no attribute '?all_special_tokens_extended"
+        r"|Tokenizer not available when `skip_tokenizer_init=True`"
+        r"|(?:text|tokens) when `skip_tokenizer_init=True`|tokenizer must be a string",
+        example="ValueError: Couldn't instantiate the backend tokenizer from one of: ",
+    ),
+    Signature(
+        id="exception_in_tokenizer",
+        failure_class="tokenizer_error",
+        needles=(":",),
+        within=_BUILDING_TOKENIZER,
+        ends_traceback=True,
+        pattern=r"^(?P<exception>(?!(?:\w+\.)*(?:ImportError|ModuleNotFoundError))[\w.]+): ",
+        example='Traceback (most recent call last):\n  File "/opt/vllm/tokenizers/registry.py", '
+        "line 231, in get_tokenizer\n    tokenizer = tokenizer_cls.from_pretrained(name)\n  File "
+        '"/opt/transformers/tokenization_utils_tokenizers.py", line 114, in __init__\n'
+        "    fast_tokenizer = TokenizerFast.from_file(fast_tokenizer_file)\n"
+        "Exception: data did not match any variant of untagged enum ModelWrapper at line 757 "
+        "column 3",
+        hint="Building the tokenizer raised {exception}.",
+    ),
+)
+
+_CHECKPOINT = (
+    Signature(
+        id="weights_missing",
+        failure_class="weights_mismatch",
+        needles=("were not initialized from checkpoint", "in loaded state!", "Missing key(s)"),
+        pattern=r"[Ff]ollowing weights were not initialized from(?: checkpoint)?: "
+        r"\{?(?:'(?P<parameter>[^']+)')?|Missing keys .* in loaded state!|Missing key\(s\) in "
+        r"state_dict",
+        example=_ENGINE + "ValueError: Following weights were not initialized from checkpoint: "
+        "{'model.layers.47.mlp.gate_up_proj.weight', 'model.layers.49.input_layernorm.weight'}",
+        hint="The checkpoint lacks weights of the model, such as {parameter}.",
+    ),
+    Signature(
+        id="weights_unknown",
+        failure_class="weights_mismatch",
+        needles=("There is no module or parameter named", "Unexpected key(s) in state_dict"),
+        pattern=r"There is no module or parameter named '(?P<parameter>[^']+)' in (?P<module>\S+)"
+        r"|Unexpected key\(s\) in state_dict",
+        example=_ENGINE + "ValueError: There is no module or parameter named 'model.layers.0.mlp."
+        "gate_up_proj.slide_meta' in LlamaForCausalLM",
+        hint="The checkpoint has {parameter}, which the model does not know.",
+    ),
+    Signature(
+        id="weights_shape",
+        failure_class="weights_mismatch",
+        needles=(
+            "Tried to load weights of size",
+            "Attempted to load weight",
+            "size mismatch for",
+            "loading state_dict",
+        ),
+        pattern=r"Tried to load weights of size torch\.Size\((?P<found>\[[\d, ]*\])\)\s?to a "
+        r"parameter of size torch\.Size\((?P<expected>\[[\d, ]*\])\)"
+        r"|Attempted to load weight \((?:torch\.Size\()?(?P<weight>\[[\d, ]*\])\)?\) into parameter"
+        r"|size mismatch for (?P<parameter>\S+):|Error\(s\) in loading state_dict",
+        example="AssertionError: Tried to load weights of size torch.Size([37888, 5376])to a "
+        "parameter of size torch.Size([37888, 3584])",
+        hint="A weight has shape {found}, the model expects {expected}.",
+    ),
+    Signature(
+        id="checkpoint_damaged",
+        failure_class="weights_mismatch",
+        needles=("SafetensorError", "deserializing header", "PytorchStreamReader failed"),
+        pattern=r"SafetensorError: (?P<message>.+)|Error while deserializing header"
+        r"|PytorchStreamReader failed",
+        example="safetensors_rust.SafetensorError: Error while deserializing header: "
+        "MetadataIncompleteBuffer",
+        hint="A weight file is damaged or was not downloaded completely.",
+    ),
+    Signature(
+        id="weights_key",
+        failure_class="weights_mismatch",
+        needles=("KeyError",),
+        within=_READING_CHECKPOINT,
+        ends_traceback=True,
+        pattern=r"^KeyError: '(?P<parameter>[^']+)'",
+        example=_ENGINE_TRACEBACK
+        + _ENGINE
+        + '  File "/opt/vllm/model_executor/models/qwen3_moe.py", line 412, in load_weights\n'
+        + _ENGINE
+        + "    param = params_dict[name]\n"
+        + _ENGINE
+        + "            ~~~~~~~~~~~^^^^^^\n"
+        + _ENGINE
+        + "KeyError: 'layers.35.mlp.gate.g_idx'",
+        hint="The checkpoint has {parameter}, which the model does not know.",
+    ),
+    Signature(
+        id="exception_in_weight_loader",
+        failure_class="weights_mismatch",
+        needles=("AssertionError", "must match the size", "exceeds dimension size", "shape"),
+        within=_READING_CHECKPOINT,
+        ends_traceback=True,
+        pattern=r"^AssertionError\b|must match the size of tensor|exceeds dimension size|shape",
+        example=_ENGINE_TRACEBACK
+        + _ENGINE
+        + '  File "/opt/vllm/model_executor/parameter.py", line 195, in load_merged_column_weight\n'
+        + _ENGINE
+        + '  File "/opt/vllm/model_executor/layers/linear.py", line 738, in weight_loader_v2\n'
+        + _ENGINE
+        + "    assert param_data.shape == loaded_weight.shape\n"
+        + _ENGINE
+        + "AssertionError",
+        hint="A weight of the checkpoint has another shape than the model expects.",
+    ),
+)
+
+_ENVIRONMENT = (
+    Signature(
+        id="driver_too_old",
+        failure_class="driver_or_env",
+        needles=(
+            "is insufficient for CUDA runtime",
+            "driver on your system is too old",
+            "unsupported toolchain",
+            "orward compatibility was attempted",
+            "device kernel image is invalid",
+            "Insufficient Driver",
+        ),
+        pattern=r"CUDA driver version is insufficient for CUDA runtime version"
+        r"|^\S*Error: .*driver on your system is too old \(found version (?P<found>\d+)\)"
+        r"|compiled with an unsupported toolchain|[Ff]orward compatibility was attempted"
+        r"|device kernel image is invalid|Error Insufficient Driver",
+        example="RuntimeError: CUDA error: CUDA driver version is insufficient for CUDA runtime "
+        "version",
+        hint="The NVIDIA driver is older than the installed CUDA build needs.",
+    ),
+    Signature(
+        id="driver_too_old_warning",
+        failure_class="driver_or_env",
+        needles=("driver on your system is too old",),
+        tier=Tier.CLUE,
+        counts_as_warning=True,
+        pattern=r"driver on your system is too old \(found version (?P<found>\d+)\)",
+        example="UserWarning: CUDA initialization: The NVIDIA driver on your system is too old "
+        "(found version 11040). Please update your GPU driver",
+        hint="The NVIDIA driver is older than the installed CUDA build needs.",
+    ),
+    Signature(
+        id="no_gpu_visible",
+        failure_class="driver_or_env",
+        needles=(
+            "Found no NVIDIA driver",
+            "No CUDA GPUs are available",
+            "no CUDA-capable device",
+            "Torch not compiled with CUDA",
+            "CUDA unknown error",
+            "invalid device ordinal",
+            "system not yet initialized",
+            "busy or unavailable",
+            "Failed to infer device type",
+            "NVMLError",
+            "library version mismatch",
+        ),
+        pattern=r"Found no NVIDIA driver|No CUDA GPUs are available|no CUDA-capable device"
+        r"|Torch not compiled with CUDA|CUDA unknown error|invalid device ordinal"
+        r"|system not yet initialized|busy or unavailable|Failed to infer device type"
+        r"|NVMLError_\w+: |Driver/library version mismatch",
+        example="RuntimeError: Failed to infer device type, please set the environment variable "
+        "`VLLM_LOGGING_LEVEL=DEBUG` to turn on verbose logging to help debug the issue.",
+        hint="No usable GPU is visible to this process.",
+    ),
+    Signature(
+        id="library_missing",
+        failure_class="driver_or_env",
+        needles=("cannot open shared object file", "undefined symbol", "' not found (required by"),
+        pattern=r"(?P<library>[\w.+/-]+\.so[\w.]*): (?:cannot open shared object file"
+        r"|undefined symbol: (?P<symbol>\w+))"
+        r"|version `?(?P<version>[\w.]+)' not found \(required by",
+        example="ImportError: /opt/vllm/_C.abi3.so: undefined symbol: "
+        "_ZN5torch3jit17parseSchemaOrNameERKSsb",
+        hint="A compiled library does not fit the others that are installed.",
+    ),
+    Signature(
+        id="package_missing",
+        failure_class="driver_or_env",
+        needles=("ModuleNotFoundError", "PackageNotFoundError", "ImportError", "numpy.dtype size"),
+        pattern=r"^ModuleNotFoundError: No module named '(?P<package>[\w.]+)'"
+        r"|PackageNotFoundError: (?P<missing>.+)|^(?:\w+\.)*ImportError: (?P<message>.+)"
+        r"|numpy\.dtype size changed",
+        example="ModuleNotFoundError: No module named 'compressed_tensors'",
+        hint="The Python package {package} is not installed.",
+    ),
+    Signature(
+        id="operator_missing",
+        failure_class="driver_or_env",
+        needles=("_OpNamespace", "does not exist"),
+        pattern=r"'_OpNamespace' '(?P<namespace>\w+)' object has no attribute '(?P<operator>\w+)'"
+        r"|operator (?P<missing_operator>\w+::\w+) does not exist",
+        example="AttributeError: '_OpNamespace' '_C' object has no attribute 'cutlass_scaled_mm'",
+        hint="A compiled operator is missing: the extension was not built or not loaded.",
+    ),
+    Signature(
+        id="cuda_after_fork",
+        failure_class="driver_or_env",
+        needles=("Cannot re-initialize CUDA in forked subprocess",),
+        pattern=r"Cannot re-initialize CUDA in forked subprocess",
+        example="RuntimeError: Cannot re-initialize CUDA in forked subprocess. To use CUDA with "
+        "multiprocessing, you must use the 'spawn' start method",
+    ),
+    Signature(
+        id="compiler_missing",
+        failure_class="driver_or_env",
+        needles=(
+            "Failed to find C compiler",
+            "Could not find nvcc",
+            "CUDA_HOME environment variable is not set",
+            "Python.h: No such file",
+            "No such file or directory: '",
+            "Ninja is required",
+        ),
+        pattern=r"Failed to find C compiler|Could not find nvcc|Python\.h: No such file"
+        r"|CUDA_HOME environment variable is not set|Ninja is required to load"
+        r"|No such file or directory: '(?P<program>(?:[^']*/)?(?:ninja|nvcc|gcc|g\+\+|cc|ptxas))'",
+        example="RuntimeError: Failed to find C compiler. Please specify via CC environment "
+        "variable or set triton.knobs.build.impl.",
+        hint="A compiler or its headers are not installed, and kernels are built at run time.",
+    ),
+    Signature(
+        id="cusparselt_missing",
+        failure_class="driver_or_env",
+        needles=("cuSPARSELT not supported on your machine", "cuSPARSELt not supported"),
+        pattern=r"cuSPARSELT not supported on your machine|cuSPARSELt not supported",
+        example="RuntimeError: cuSPARSELT not supported on your machine.",
+        hint="This PyTorch was built without cuSPARSELt.",
+    ),
+    Signature(
+        id="model_inspection",
+        failure_class="driver_or_env",
+        needles=("to be inspected",),
+        tier=Tier.CLUE,
+        pattern=r"Model architectures .* failed to be inspected",
+        example="  Value error, Model architectures ['LlamaForCausalLM'] failed to be inspected. "
+        "Please check the logs for more details. [type=value_error, input_value=ArgsKwargs((), "
+        "{'model': './llama'}), input_type=ArgsKwargs]",
+        hint="vLLM could not import its own implementation of the model.",
+    ),
+)
+
+_CONFIGURATION = (
+    Signature(
+        id="no_kernel_for_layer",
+        failure_class="unsupported_config",
+        needles=("Failed to find a kernel that can implement", "kernel exists for"),
+        pattern=r"Failed to find a kernel that can implement the (?P<layer>[\w ]+?) layer"
+        r"|--linear-backend=(?P<linear_backend>\w+) was requested but no",
+        example=_ENGINE + "ValueError: Failed to find a kernel that can implement the ScaledMM "
+        "linear layer. Reasons: ",
+        hint="No kernel of this vLLM accepts the layer; the reasons follow in the log.",
+    ),
+    Signature(
+        id="quantization_scheme",
+        failure_class="unsupported_config",
+        needles=(
+            "compressed-tensors compatible scheme",
+            "nknown quantization method",
+            "does not match the quantization",
+            "is not supported for quantization method",
+            "Invalid quantization method",
+        ),
+        pattern=r"No compressed-tensors compatible scheme was found|[Uu]nknown quantization method"
+        r"|does not match the quantization method|is not supported for quantization method"
+        r"|Invalid quantization method",
+        example=_ENGINE + "NotImplementedError: No compressed-tensors compatible scheme was found.",
+        hint="The quantization of the checkpoint is not one that vLLM runs.",
+    ),
+    Signature(
+        id="model_architecture",
+        failure_class="unsupported_config",
+        needles=(
+            "are not supported for now",
+            "is not supported anymore",
+            "is not supported in-tree anymore",
+            "does not recognize this architecture",
+            "Unrecognized model in",
+        ),
+        pattern=r"Model architectures? \[?'?(?P<architecture>\w+).*?not supported"
+        r"|does not recognize this architecture|Unrecognized model in",
+        example="  Value error, Model architectures ['BitnetSlideForCausalLM'] are not supported "
+        "for now. Supported architectures: dict_keys(['LlamaForCausalLM', 'Qwen2ForCausalLM'])",
+        hint="This vLLM does not know the architecture named in config.json.",
+    ),
+    Signature(
+        id="max_model_len",
+        failure_class="unsupported_config",
+        needles=("is greater than the derived max_model_len", "smaller than max_model_len"),
+        pattern=r"max_model_len \((?P<asked>\d+)\) is greater than the derived max_model_len "
+        r"\((?:\w+=)?(?P<allowed>[\d.]+)"
+        r"|max_num_batched_tokens \((?P<max_num_batched_tokens>\d+)\) is smaller than "
+        r"max_model_len \((?P<max_model_len>\d+)\)",
+        example="  Value error, User-specified max_model_len (4097) is greater than the derived "
+        "max_model_len (max_position_embeddings=2048 or model_max_length=None in model's "
+        "config.json).",
+        hint="max_model_len {asked} was asked for, the model allows {allowed}.",
+    ),
+    Signature(
+        id="tensor_parallel_size",
+        failure_class="unsupported_config",
+        needles=("must be divisible by", "is larger than the number of available GPUs"),
+        pattern=r"attention heads \((?P<heads>\d+)\) must be divisible by tensor parallel size "
+        r"\((?P<tensor_parallel_size>\d+)\)|World size \((?P<world_size>\d+)\) is larger than the "
+        r"number of available GPUs \((?P<gpus>\d+)\)|must be divisible by",
+        example="  Value error, World size (2) is larger than the number of available GPUs (1) in "
+        "this node.",
+        hint="The sizes of model, GPUs and engine arguments do not divide as asked.",
+    ),
+    Signature(
+        id="unknown_argument",
+        failure_class="unsupported_config",
+        needles=("got an unexpected keyword argument", "unrecognized arguments", "error: argument"),
+        pattern=r"TypeError: (?:Async)?(?:EngineArgs|LLM)\b.*got an unexpected keyword argument "
+        r"'(?P<argument>\w+)'|error: unrecognized arguments: (?P<arguments>.+)"
+        r"|error: argument (?P<option>\S+): ",
+        example="TypeError: EngineArgs.__init__() got an unexpected keyword argument "
+        "'gpu_memory_utilisation'. Did you mean 'gpu_memory_utilization'?",
+        hint="vLLM knows no engine argument {argument}.",
+    ),
+    Signature(
+        id="argument_value",
+        failure_class="unsupported_config",
+        needles=("[type=",),
+        pattern=r"^\s+(?P<message>\S.*?) \[type=(?P<type>\w+), input_value=",
+        example="pydantic_core._pydantic_core.ValidationError: 1 validation error for "
+        "SchedulerConfig\n  Value error, max_num_batched_tokens (512) must be greater than or "
+        "equal to max_num_seqs (1024). [type=value_error, input_value=ArgsKwargs((), {}), "
+        "input_type=ArgsKwargs]",
+        hint="vLLM refused an engine argument: {message}",
+    ),
+    Signature(
+        id="validation_error",
+        failure_class="unsupported_config",
+        needles=("ValidationError",),
+        tier=Tier.CLUE,
+        pattern=r"ValidationError: \d+ validation errors? for (?P<config>\w+)",
+        example="pydantic_core._pydantic_core.ValidationError: 1 validation error for CacheConfig",
+        hint="vLLM refused its {config}; the next lines of the log say why.",
+    ),
+    Signature(
+        id="unsupported_by_library",
+        failure_class="unsupported_config",
+        needles=(
+            "not supported when calling `cusparseLt",
+            "STATUS_NOT_SUPPORTED",
+            "Error Invalid Problem",
+            "Error Misaligned Operand",
+            "Error Not Supported",
+            "Error Invalid Layout",
+        ),
+        pattern=r"(?:operation )?not supported when calling `(?P<call>cusparseLt\w+)"
+        r"|\b(?P<library>CUBLAS|CUSPARSE)_STATUS_NOT_SUPPORTED"
+        r"|Error (?:Invalid Problem|Misaligned Operand|Not Supported|Invalid Layout)",
+        example="RuntimeError: CUDA error: operation not supported when calling "
+        "`cusparseLtMatmulDescriptorInit( &handle, &matmul, CUSPARSE_OPERATION_NON_TRANSPOSE`",
+        hint="The GEMM library does not accept this shape, layout or type (8-bit cuSPARSELt wants "
+        "every dimension in multiples of 16 or 32).",
+    ),
+    Signature(
+        id="load_format",
+        failure_class="unsupported_config",
+        needles=(
+            "Load format `",
+            "Unknown dtype",
+            "does not support float16",
+            "Unexpected extra config",
+        ),
+        pattern=r"Load format `(?P<load_format>\w+)` is not supported|Unknown dtype: "
+        r"|does not support float16|Unexpected extra config keys",
+        example="ValueError: Load format `dumy` is not supported",
+    ),
+    Signature(
+        id="exception_in_config",
+        failure_class="unsupported_config",
+        needles=("Error",),
+        within=_CHECKING_CONFIG,
+        ends_traceback=True,
+        pattern=r"^(?:ValueError|NotImplementedError|AssertionError|TypeError)(?:: (?P<message>.*))?$",
+        example='Traceback (most recent call last):\n  File "/opt/vllm/engine/arg_utils.py", line '
+        "1510, in create_engine_config\n    parallel_config = ParallelConfig(\n"
+        "ValueError: numa_bind_nodes must not be empty.",
+        hint="vLLM refused the engine arguments: {message}",
+    ),
+)
+
+_COMPILATION = (
+    Signature(
+        id="triton_resources",
+        failure_class="compile_failure",
+        needles=("out of resource",),
+        pattern=r"out of resources?: (?P<resource>[\w ]+), Required: (?P<needed_bytes>\d+),? ?,? "
+        r"Hardware limit: (?P<limit_bytes>\d+)",
+        example="triton.runtime.errors.OutOfResources: out of resource: shared memory, Required: "
+        "131072, Hardware limit: 101376. Reducing block sizes or `num_stages` may help.",
+        hint="A Triton kernel asks for {needed_bytes} bytes of {resource}, this GPU has "
+        "{limit_bytes} per block.",
+    ),
+    Signature(
+        id="ptxas",
+        failure_class="compile_failure",
+        needles=("ptxas", "PTXASError", "PTX codegen error"),
+        pattern=r"ptxas (?:fatal|error)|`?ptxas`? (?:exited|failed) with (?:error|code)"
+        r"|PTXASError|PTX codegen error",
+        example="triton.runtime.errors.PTXASError: PTXAS error: Internal Triton PTX codegen error",
+        hint="The PTX assembler refused a generated kernel.",
+    ),
+    Signature(
+        id="jit_build",
+        failure_class="compile_failure",
+        needles=(
+            "inja build",
+            "ninja: build stopped",
+            "Error building extension",
+            "nvcc fatal",
+            "NVRTC",
+        ),
+        pattern=r"[Nn]inja build failed|ninja: build stopped|Error building extension "
+        r"'(?P<extension>\w+)'|nvcc fatal|NVRTC[_ ](?:ERROR|error)",
+        example="RuntimeError: Ninja build failed. Ninja output:",
+        hint="A kernel that is built at run time did not compile.",
+    ),
+    Signature(
+        id="triton_compiler",
+        failure_class="compile_failure",
+        needles=("triton.", "PassManager::run failed", "LLVM ERROR"),
+        pattern=r"^triton\.(?:compiler\.errors|runtime\.errors)\.\w+|PassManager::run failed"
+        r"|LLVM ERROR: |^triton\.\w+(?:\.\w+)*Error",
+        example="triton.compiler.errors.CompilationError: at 31:15: arange's range must be a power "
+        "of 2",
+    ),
+    Signature(
+        id="inductor",
+        failure_class="compile_failure",
+        needles=("torch._inductor.exc", "torch._dynamo.exc", "BackendCompilerFailed", "torch.fx"),
+        pattern=r"torch\._inductor\.exc\.(?P<exception>\w+)|torch\._dynamo\.exc\.(?P<error>\w+)"
+        r"|BackendCompilerFailed|torch\.fx\.experimental\.symbolic_shapes\.\w+",
+        example=_ENGINE + "torch._inductor.exc.InductorError: LoweringException: AssertionError: "
+        "both a fallback and a decomp for same op: aten.index_add.default",
+    ),
+    Signature(
+        id="cpp_compile",
+        failure_class="compile_failure",
+        needles=("CppCompileError", "C++ compile error", "CppWrapperCodegenError"),
+        pattern=r"CppCompileError|C\+\+ compile error|CppWrapperCodegenError",
+        example="torch._inductor.codecache.CppCompileError: C++ compile error",
+    ),
+)
+
+_DISTRIBUTED = (
+    Signature(
+        id="watchdog_timeout",
+        failure_class="timeout_hang",
+        needles=("Watchdog caught collective operation timeout",),
+        pattern=r"Watchdog caught collective operation timeout(?:.*?OpType=(?P<collective>\w+))?"
+        r"(?:.*?ran for (?P<waited_ms>\d+) milliseconds)?",
+        example="[rank0]:[E126 02:07:08.408271257 ProcessGroupNCCL.cpp:607] [Rank 0] Watchdog "
+        "caught collective operation timeout: WorkNCCL(SeqNum=1580, OpType=ALLREDUCE, "
+        "NumelIn=466119168, NumelOut=466119168, Timeout(ms)=600000) ran for 600004 milliseconds "
+        "before timing out.",
+        hint="A collective {collective} did not end within {waited_ms} ms: a rank hangs or died.",
+    ),
+    Signature(
+        id="engine_timeout",
+        failure_class="timeout_hang",
+        needles=(
+            "RPC call to",
+            "Timed out waiting for",
+            "Did not receive response from front-end",
+            "launch timed out and was terminated",
+            "eartbeat monitor timed out",
+        ),
+        pattern=r"RPC call to (?P<call>\w+) timed out|Timed out waiting for (?:new )?engine core"
+        r"|Did not receive response from front-end|launch timed out and was terminated"
+        r"|[Hh]eartbeat monitor timed out",
+        example="TimeoutError: RPC call to sample_tokens timed out.",
+        hint="One process of the engine waited for another and gave up.",
+    ),
+    Signature(
+        id="nccl_peer_gone",
+        failure_class="nccl_or_distributed",
+        needles=(
+            "remote process exited",
+            "ncclRemoteError",
+            "onnection closed by",
+            "onnection reset by peer",
+            "Broken pipe",
+            "Failed to recv, got 0 bytes",
+            "Connection was likely closed",
+            "communicator was aborted",
+        ),
+        tier=Tier.CONSEQUENCE,
+        pattern=r"remote process exited|ncclRemoteError|[Cc]onnection closed by (?:remote )?peer"
+        r"|[Cc]onnection reset by peer|Broken pipe|Failed to recv, got 0 bytes"
+        r"|Connection was likely closed|NCCL communicator was aborted",
+        example="(Worker_TP0 pid=4243) ERROR 01-26 10:00:00 [multiproc_executor.py:700] "
+        "torch.distributed.DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:3690, remote "
+        "process exited or there was a network error, NCCL version 2.27.5",
+        hint="Another rank disappeared; its own log lines were not found.",
+    ),
+    Signature(
+        id="nccl_error",
+        failure_class="nccl_or_distributed",
+        needles=("NCCL error", "NCCL Error", "ncclSystemError", "ncclInternalError", "ncclInvalid"),
+        pattern=r"NCCL [Ee]rror(?: \d+)?(?: in)?: ?(?P<message>.*)"
+        r"|nccl(?:System|Internal|InvalidUsage|UnhandledCuda)Error",
+        example="(VllmWorker rank=1 pid=4244) ERROR 01-26 10:00:00 [multiproc_executor.py:511] "
+        "RuntimeError: NCCL error: unhandled system error (run with NCCL_DEBUG=INFO for details)",
+        hint="NCCL reported: {message}.",
+    ),
+    Signature(
+        id="process_group",
+        failure_class="nccl_or_distributed",
+        needles=(
+            "DistBackendError",
+            "DistNetworkError",
+            "DistStoreError",
+            "failed to listen",
+            "Address already in use",
+            "address already in use",
+            "gloo",
+            "wait timeout after",
+            "custom_all_reduce.cu",
+        ),
+        pattern=r"DistBackendError|DistNetworkError|DistStoreError|server socket has failed to "
+        r"listen|[Aa]ddress already in use|[Gg]loo connect\w* failed|gloo/transport/.*(?:timed out"
+        r"|[Ee]rror)|wait timeout after \d+ms|Cuda error \S*custom_all_reduce\.cuh?:\d+",
+        example="torch.distributed.DistNetworkError: The server socket has failed to listen on any "
+        "local network address. port: 29500, useIpv6: false, code: -98, name: EADDRINUSE, message: "
+        "address already in use",
+    ),
+)
+
+_CUDA = (
+    Signature(
+        id="native_crash",
+        failure_class="cuda_misc",
+        needles=("Segmentation fault", "Segfault", "SIGSEGV", "SIGABRT", "-11", "-6", "Aborted"),
+        # Below Python exceptions: interpreters also crash on their way out.
+        tier=Tier.CONSEQUENCE,
+        pattern=r"Segmentation fault|Segfault encountered|\*\*\* SIG(?:SEGV|ABRT)"
+        r"|Fatal Python error: Aborted|exit ?code:?\s*\(?-(?:11|6)\b|'[\w.-]+': -(?:11|6)\b",
+        example="Fatal Python error: Segmentation fault",
+        hint="Native code crashed; the frames below the line name the library.",
+    ),
+    Signature(
+        id="illegal_instruction_host",
+        failure_class="driver_or_env",
+        needles=("Illegal instruction",),
+        tier=Tier.CONSEQUENCE,
+        pattern=r"Illegal instruction",
+        example="Fatal Python error: Illegal instruction",
+        hint="A library was built for a newer processor than this one.",
+    ),
+    Signature(
+        id="blas_status",
+        failure_class="cuda_misc",
+        needles=("_STATUS_",),
+        pattern=r"\b(?P<status>CU(?:BLAS|DNN|SPARSE|SOLVER)_STATUS_\w+)"
+        r"(?: when calling `?(?P<call>\w+))?",
+        example="RuntimeError: CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling "
+        "`cublasLtMatmul( ltHandle, computeDesc.descriptor(), &alpha_val, mat1_ptr`",
+        hint="The GEMM library answered {status}.",
+    ),
+    Signature(
+        id="cusparselt_status",
+        failure_class="cuda_misc",
+        needles=("cusparseLt", "cuSPARSELt", "CUSPARSE"),
+        pattern=r"CUDA error: (?P<message>[\w ]+) when calling `(?P<call>cusparseLt\w+)"
+        r"|cu(?:sparse|SPARSE)L[tT]\w*:? .*?(?:failed|error|status)\D{0,20}(?P<status>\d+)"
+        r"|CUSPARSE(?:LT)? API failed at line \d+ with error: (?P<error>[\w ]+)",
+        example="RuntimeError: CUDA error: internal error when calling "
+        "`cusparseLtMatmulAlgSelectionInit(&handle, &alg_sel, &matmul`",
+        hint="cuSPARSELt refused a call; shapes of x and of the weight that differ in k are one "
+        "cause.",
+    ),
+    Signature(
+        id="cutlass_internal",
+        failure_class="cuda_misc",
+        needles=("Error Internal", "kErrorInternal", "Error Workspace Null", "TMA desc"),
+        pattern=r"Error Internal\b|kErrorInternal|Error Workspace Null|initialize the TMA desc",
+        example="RuntimeError: Error Internal",
+        hint="A CUTLASS kernel could not be set up or run.",
+    ),
+    Signature(
+        id="cuda_error",
+        failure_class="cuda_misc",
+        needles=(
+            "CUDA error",
+            "HIP error",
+            "Triton Error",
+            "CUDA_ERROR_",
+            "Cuda failure",
+            "Cuda error",
+        ),
+        pattern=r"(?:CUDA|HIP) error(?: \d+)?: (?P<message>[^(\n]*)"
+        r"|Triton Error \[(?:CUDA|HIP)\]: (?P<triton>.*)|\b(?P<code>CUDA_ERROR_[A-Z_]+)"
+        r"|Cuda (?:failure|error) (?:\d+ )?'(?P<failure>[^']*)'",
+        example=_ENGINE + "torch.AcceleratorError: CUDA error: unspecified launch failure",
+        hint="CUDA reported: {message}.",
+    ),
+    Signature(
+        id="xid_removed",
+        failure_class="cuda_misc",
+        needles=("Xid",),
+        tier=Tier.CONSEQUENCE,
+        pattern=r"\bXid(?: \((?:PCI:)?(?P<pci>[^)]*)\))?:? ?(?P<xid>43|45)\b",
+        example="[81240.120034] NVRM: Xid (PCI:0000:3b:00): 43, pid=4242, name=python3, Ch 00000008",
+        hint="The driver reported Xid {xid}: it stopped this program's work on the GPU.",
+    ),
+)
+
+_STOPPED = (
+    Signature(
+        id="time_limit_of_the_job",
+        failure_class="timeout_hang",
+        needles=("DUE TO TIME LIMIT",),
+        tier=Tier.INTERRUPTED,
+        pattern=r"DUE TO TIME LIMIT",
+        example="slurmstepd: error: *** JOB 81234 ON node07 CANCELLED AT 2026-01-26T10:00:00 DUE TO "
+        "TIME LIMIT ***",
+        hint="The batch system ended the job at its time limit.",
+    ),
+    Signature(
+        id="stopped_from_outside",
+        failure_class="interrupted",
+        needles=(
+            "KeyboardInterrupt",
+            "CANCELLED AT",
+            "SIGTERM",
+            "SIGINT",
+            "Test interrupted!",
+            "测试被中断",
+        ),
+        tier=Tier.INTERRUPTED,
+        pattern=r"^KeyboardInterrupt\b|CANCELLED AT |[Rr]eceived (?:signal )?(?:SIGTERM|SIGINT)"
+        r"|Test interrupted!|测试被中断",
+        example='Traceback (most recent call last):\n  File "/opt/vllm/entrypoints/llm.py", line '
+        "912, in _run_engine\n    step_outputs = self.llm_engine.step()\nKeyboardInterrupt",
+    ),
+)
+
+_PYTHON = (
+    Signature(
+        id="pipe_to_another_process",
+        failure_class="python_bug",
+        needles=("EOFError", "ConnectionResetError", "BrokenPipeError", "zmq.error"),
+        tier=Tier.CONSEQUENCE,
+        pattern=r"^(?:EOFError|ConnectionResetError|BrokenPipeError|zmq\.error\.\w+)\b",
+        example='Traceback (most recent call last):\n  File "/usr/lib/python3.12/multiprocessing/'
+        'connection.py", line 399, in _recv\n    raise EOFError\nEOFError',
+        hint="A process of the engine ended without a word.",
+    ),
+    Signature(
+        id="python_exception",
+        failure_class="python_bug",
+        needles=("",),
+        tier=Tier.PYTHON,
+        ends_traceback=True,
+        pattern=r"^(?P<exception>(?!SystemExit|GeneratorExit|StopIteration|asyncio)[A-Za-z_][\w.]*)"
+        r"(?:: (?P<message>.*))?$",
+        example=_ENGINE_TRACEBACK
+        + _ENGINE
+        + '  File "/opt/vllm/v1/core/sched/scheduler.py", line 611, in schedule\n'
+        + _ENGINE
+        + "    num_new_tokens = request.num_tokens - request.num_computed_tokens\n"
+        + _ENGINE
+        + "AttributeError: 'NoneType' object has no attribute 'num_tokens'",
+        hint="The engine raised {exception}.",
+    ),
+)
+
+SIGNATURES: tuple[Signature, ...] = (
+    *_WORKER_PROVED,
+    *_HARDWARE,
+    *_ASSERTIONS,
+    *_HOST_MEMORY,
+    *_DISK,
+    *_DEVICE_MEMORY,
+    *_KV_CACHE,
+    *_MEMORY_BUSY,
+    *_ADDRESSES,
+    *_ARCHITECTURE,
+    *_MODEL_FILES,
+    *_TOKENIZER,
+    *_CHECKPOINT,
+    *_ENVIRONMENT,
+    *_CONFIGURATION,
+    *_COMPILATION,
+    *_DISTRIBUTED,
+    *_CUDA,
+    *_STOPPED,
+    *_PYTHON,
+)
+"""All signatures; the first that matches a line names it."""

@@ -1,0 +1,88 @@
+"""GPUs that planning knows without having them: name, memory, compute capability.
+
+`cuda_mib` is what CUDA calls the total (`cudaMemGetInfo`, torch's `total_memory`): the number
+`gpu_memory_utilization` is multiplied by. NVML's total is up to 3 % larger, because the driver
+keeps a part (16303 against 15840 MiB on the RTX 5080). Where drivers differ, the largest total
+seen stands here, so that "does not fit" stays certain.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+
+from slidesparse_bench.backends import DeviceFacts, DeviceKind
+from slidesparse_bench.errors import UsageError
+from slidesparse_bench.units import MIB
+
+
+@dataclass(frozen=True)
+class KnownDevice:
+    """A GPU under the name NVML prints; `source` says where its memory size was read."""
+
+    name: str
+    cuda_mib: int
+    compute_capability: tuple[int, int]
+    source: str
+
+    @property
+    def facts(self) -> DeviceFacts:
+        return DeviceFacts(DeviceKind.CUDA, self.name, self.cuda_mib * MIB, self.compute_capability)
+
+
+_TORCH = "torch device properties in public logs"
+
+KNOWN_DEVICES: tuple[KnownDevice, ...] = (
+    KnownDevice("NVIDIA GeForce RTX 3090", 24259, (8, 6), _TORCH),
+    KnownDevice(
+        "NVIDIA GeForce RTX 4090",
+        24564,
+        (8, 9),
+        "public SlideSparse logs (WSL2, driver 581.80); Linux drivers show 24080 to 24217",
+    ),
+    KnownDevice("NVIDIA GeForce RTX 5080", 15840, (12, 0), "public SlideSparse logs"),
+    KnownDevice("NVIDIA GeForce RTX 5090", 32120, (12, 0), _TORCH),
+    KnownDevice("NVIDIA A100-PCIE-40GB", 40377, (8, 0), _TORCH),
+    KnownDevice("NVIDIA A100-SXM4-40GB", 40339, (8, 0), "deviceQuery, bottlerocket PR 3873"),
+    KnownDevice("NVIDIA A100 80GB PCIe", 81154, (8, 0), _TORCH),
+    KnownDevice("NVIDIA A100-SXM4-80GB", 81153, (8, 0), _TORCH),
+    KnownDevice("NVIDIA H100 PCIe", 81008, (9, 0), _TORCH),
+    KnownDevice("NVIDIA H100 80GB HBM3", 81090, (9, 0), _TORCH),
+    KnownDevice("NVIDIA H200", 143165, (9, 0), "out-of-memory messages in public logs"),
+    KnownDevice("NVIDIA B200", 182630, (10, 0), "pytorch/ao PR 4002"),
+    KnownDevice("NVIDIA L4", 22693, (8, 9), _TORCH),
+    KnownDevice("NVIDIA L40S", 45589, (8, 9), _TORCH),
+    KnownDevice("NVIDIA A10", 23028, (8, 6), "NVML; the CUDA total is smaller"),
+    KnownDevice("NVIDIA GB10", 124610, (12, 1), "vLLM start-up messages; shared with the host"),
+)
+
+
+def find_device(name: str) -> DeviceFacts:
+    """The GPU of that name; the name may be short ("RTX 4090", "h200") as long as one matches.
+
+    Raises:
+        UsageError: no GPU, or more than one, goes by that name; the message lists the nearest.
+    """
+    wanted = _words(name)
+    exact = [known for known in KNOWN_DEVICES if _words(known.name) == wanted]
+    matches = exact or [known for known in KNOWN_DEVICES if wanted and wanted <= _words(known.name)]
+    if len(matches) == 1:
+        return matches[0].facts
+    candidates = [known.name for known in matches] or _nearest(name)
+    what = f"'{name}' is more than one GPU" if matches else f"no GPU called '{name}' is known"
+    raise UsageError(
+        f"{what}: {', '.join(candidates)}; another one is planned for with "
+        "--gpu-memory-gib and --compute-capability"
+    )
+
+
+def _words(name: str) -> frozenset[str]:
+    """`NVIDIA A100-SXM4-80GB` and `a100 sxm4 80gb` are the same words; the vendor is none."""
+    return frozenset(re.findall(r"[a-z0-9]+", name.lower())) - {"nvidia", "geforce"}
+
+
+def _nearest(name: str) -> list[str]:
+    by_key = {" ".join(sorted(_words(known.name))): known.name for known in KNOWN_DEVICES}
+    keys = difflib.get_close_matches(" ".join(sorted(_words(name))), by_key, n=3, cutoff=0.4)
+    return [by_key[key] for key in keys] or [known.name for known in KNOWN_DEVICES]

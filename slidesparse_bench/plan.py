@@ -1,0 +1,155 @@
+"""What a run will do: every cell with its verdict, its engine arguments and a time estimate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from slidesparse_bench.backends import DeviceFacts, DeviceKind
+from slidesparse_bench.cell import Cell, Stage
+from slidesparse_bench.feasibility import (
+    DEFAULT_UTILIZATION,
+    FitVerdict,
+    MemoryEstimate,
+    cpu_kv_cache_bytes,
+    predict,
+)
+from slidesparse_bench.matrix import Matrix
+from slidesparse_bench.models import ModelSource, resolve
+from slidesparse_bench.wire import SCHEMA_VERSION
+
+START_UP_S = {DeviceKind.CUDA: 45.0, DeviceKind.CPU: 14.0, DeviceKind.FAKE: 0.4}
+"""Process start to engine ready, vLLM 0.25 on an H200 and 0.32 on two cores; see docs/metrics.md."""
+MEASURE_S = {Stage.PREFILL: 4.0, Stage.DECODE: 10.0}
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """One cell as the plan sees it; `engine_args` are what its first attempt will use."""
+
+    id: str
+    verdict: FitVerdict
+    reason: str
+    memory_gib: MemoryEstimate | None
+    warnings: list[str]
+    engine_args: dict[str, Any]
+    estimate_s: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The content of `plan.json`."""
+
+    name: str
+    matrix_path: str
+    matrix_sha256: str
+    engine: str
+    device: DeviceFacts
+    cells: list[PlannedCell]
+    estimate_s: float
+    schema_version: int = field(default=SCHEMA_VERSION)
+
+
+def make_plan(
+    matrix: Matrix, device: DeviceFacts, *, gpu_memory_utilization: float | None = None
+) -> Plan:
+    """Judge every cell of a matrix for a device, which need not be in this machine."""
+    sources = Sources(matrix)
+    cells = [
+        _plan_cell(cell, matrix, sources.of(cell), device, gpu_memory_utilization)
+        for cell in matrix.cells()
+    ]
+    return Plan(
+        name=matrix.name,
+        matrix_path=str(matrix.path),
+        matrix_sha256=matrix.sha256,
+        engine=matrix.engine,
+        device=device,
+        cells=cells,
+        estimate_s=sum(cell.estimate_s for cell in cells if will_run(cell, matrix.infeasible)),
+    )
+
+
+def will_run(cell: PlannedCell, infeasible: str) -> bool:
+    """Whether a run tries this cell: `infeasible` is the matrix's word, `skip` or `try`."""
+    if cell.verdict is FitVerdict.UNSUPPORTED:
+        return False
+    return cell.verdict is not FitVerdict.DOES_NOT_FIT or infeasible == "try"
+
+
+class Sources:
+    """The model behind each cell, resolved once per model and quantization."""
+
+    def __init__(self, matrix: Matrix) -> None:
+        self._matrix = matrix
+        self._resolved: dict[tuple[str, str], ModelSource] = {}
+
+    def of(self, cell: Cell) -> ModelSource:
+        """Where the weights and the architecture of a cell come from."""
+        key = (cell.model, cell.quantization)
+        if key not in self._resolved:
+            entry = self._matrix.model(cell.model)
+            self._resolved[key] = resolve(entry, cell.quantization)
+        return self._resolved[key]
+
+
+def engine_args(
+    cell: Cell, matrix: Matrix, source: ModelSource, device: DeviceFacts, changes: dict[str, Any]
+) -> dict[str, Any]:
+    """vLLM's engine arguments of one attempt: the method's, the matrix's, then a retry's."""
+    workload = cell.workload
+    chosen = {**matrix.engine_args_for(cell), **changes}
+    max_model_len = int(chosen.get("max_model_len") or workload.max_model_len)
+    arguments = {
+        "max_model_len": max_model_len,
+        "max_num_seqs": workload.max_num_seqs,
+        # vLLM refuses a step smaller than its longest sequence when prefills are not chunked.
+        "max_num_batched_tokens": max(workload.max_num_batched_tokens, max_model_len),
+        "enable_prefix_caching": False,
+        "enable_chunked_prefill": False,
+        "gpu_memory_utilization": DEFAULT_UTILIZATION,
+        **chosen,
+    }
+    if device.kind is DeviceKind.CPU and source.architecture is not None:
+        arguments.setdefault("kv_cache_memory_bytes", _cpu_cache(arguments, source, device))
+    return arguments
+
+
+def _cpu_cache(arguments: dict[str, Any], source: ModelSource, device: DeviceFacts) -> int:
+    """A CPU has no memory of its own: the matrix's budget stands in for it, by the same rule."""
+    assert source.architecture is not None
+    utilization = float(arguments["gpu_memory_utilization"])
+    weights = source.architecture.weight_bytes
+    return max(0, int(cpu_kv_cache_bytes(device.memory_bytes, utilization, weights)))
+
+
+def _plan_cell(
+    cell: Cell,
+    matrix: Matrix,
+    source: ModelSource,
+    device: DeviceFacts,
+    gpu_memory_utilization: float | None,
+) -> PlannedCell:
+    changes = {}
+    if gpu_memory_utilization is not None:
+        changes["gpu_memory_utilization"] = gpu_memory_utilization
+    arguments = engine_args(cell, matrix, source, device, changes)
+    # The CPU's cache size is derived from the utilization, which the prediction varies itself.
+    fixed = {**matrix.engine_args_for(cell), **changes}
+    prediction = predict(
+        cell,
+        source.architecture,
+        device,
+        {k: v for k, v in arguments.items() if k != "kv_cache_memory_bytes" or k in fixed},
+        utilization_ladder=matrix.retry_for(cell).utilization_ladder,
+    )
+    return PlannedCell(
+        id=cell.id,
+        verdict=prediction.verdict,
+        reason=prediction.reason,
+        memory_gib=prediction.memory,
+        warnings=[*prediction.warnings, *([source.missing] if source.missing else [])],
+        engine_args=arguments,
+        estimate_s=START_UP_S[device.kind]
+        + (MEASURE_S[cell.stage] if device.kind is not DeviceKind.FAKE else 0.0),
+    )

@@ -1,0 +1,191 @@
+"""The record of a run: cells, their attempts, their failures. Plain values, rebuilt from events.
+
+The journal is the truth and `status.json` its fold: `RunRecord.apply` is the only way a record
+changes, so replaying `journal.jsonl` gives the same record at any instant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from slidesparse_bench.wire import SCHEMA_VERSION, Metrics, decode, encode
+
+
+class CellState(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class RunState(StrEnum):
+    RUNNING = "running"
+    FINISHED = "finished"
+    INTERRUPTED = "interrupted"
+
+
+class Verdict(StrEnum):
+    """What kind of thing a failure is, and so who can do something about it."""
+
+    CAPACITY = "capacity"
+    HARDWARE_LIMIT = "hardware_limit"
+    TRANSIENT = "transient"
+    UPSTREAM_BUG = "upstream_bug"
+    ENVIRONMENT = "environment"
+    CONFIGURATION = "configuration"
+    HARDWARE_FAULT = "hardware_fault"
+    INVALID_MEASUREMENT = "invalid_measurement"
+    HARNESS = "harness"
+    UNKNOWN = "unknown"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Where the root cause stands: a file (relative to the run) and a line number from 1."""
+
+    file: str
+    line: int | None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an attempt failed: the first cause, not the wrapper around it.
+
+    `facts` are the numbers the explanation computes with, e.g. `needed_gib`, `available_gib`.
+    """
+
+    failure_class: str = field(metadata={"json_key": "class"})
+    verdict: Verdict
+    root_cause: str
+    evidence: Evidence
+    retryable: bool
+    hint: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class GpuProcess:
+    """A process that holds device memory."""
+
+    pid: int
+    name: str
+    used_bytes: int | None
+    ours: bool
+
+
+@dataclass(frozen=True)
+class MemorySnapshot:
+    """Device memory at one moment, as the driver reports it."""
+
+    total_bytes: int
+    free_bytes: int
+    processes: list[GpuProcess] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try at a cell, in a process of its own. Attempts are kept for ever.
+
+    `device` tells devices of the machine apart (`GPU 0`), `device_name` what it is; `changed` holds
+    the engine arguments that differ from the plan, `reason` why; `ending` is how the
+    process ended (`exited`, `signalled`, `timed_out`, `silent`, `interrupted`, `lost`).
+    Times are ISO 8601 with zone; `ended` is None while it runs.
+    """
+
+    n: int
+    started: str
+    engine_args: dict[str, Any]
+    isolation: str = "cell"
+    ended: str | None = None
+    duration_s: float | None = None
+    exit_code: int | None = None
+    signal: str | None = None
+    ending: str | None = None
+    phase: str | None = None
+    device: str | None = None
+    device_name: str | None = None
+    changed: dict[str, Any] = field(default_factory=dict)
+    reason: str = ""
+    memory_before: MemorySnapshot | None = None
+    memory_after: MemorySnapshot | None = None
+    processes_left: int = 0
+    failure: Failure | None = None
+
+
+@dataclass
+class CellRecord:
+    state: CellState = CellState.PENDING
+    reason: str = ""
+    attempts: list[Attempt] = field(default_factory=list)
+    metrics: Metrics | None = None
+
+    @property
+    def last_failure(self) -> Failure | None:
+        """The failure of the newest attempt that says something of the cell itself."""
+        failures = [attempt.failure for attempt in self.attempts if attempt.failure]
+        telling = [f for f in failures if f.failure_class != "interrupted"] or failures
+        return telling[-1] if telling else None
+
+
+@dataclass
+class RunRecord:
+    """All of `status.json`; `counts` is derived from the cells."""
+
+    run_id: str
+    matrix_sha256: str
+    created: str
+    updated: str
+    state: RunState = RunState.RUNNING
+    cells: dict[str, CellRecord] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        states = [cell.state for cell in self.cells.values()]
+        return {state.value: states.count(state) for state in CellState}
+
+    def apply(self, event: dict[str, Any]) -> None:
+        """Fold one journal event in. Unknown events are ignored (a newer minor version)."""
+        self.updated = event["time"]
+        kind = event["event"]
+        if kind == "run_state":
+            self.state = RunState(event["state"])
+        elif kind == "cell_state":
+            cell = self.cells[event["cell"]]
+            cell.state, cell.reason = CellState(event["state"]), event["reason"]
+        elif kind == "attempt_started":
+            cell = self.cells[event["cell"]]
+            cell.state = CellState.RUNNING
+            cell.attempts.append(decode(Attempt, event["attempt"]))
+        elif kind == "attempt_ended":
+            cell = self.cells[event["cell"]]
+            attempt = decode(Attempt, event["attempt"])
+            cell.attempts = [old for old in cell.attempts if old.n != attempt.n] + [attempt]
+            if event["metrics"] is not None:
+                cell.metrics = decode(Metrics, event["metrics"])
+
+
+def status_json(run: RunRecord) -> dict[str, Any]:
+    """The document of `status.json` (contract, section Files)."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": run.run_id,
+        "matrix_sha256": run.matrix_sha256,
+        "state": run.state.value,
+        "created": run.created,
+        "updated": run.updated,
+        "counts": run.counts,
+        "cells": {cell_id: encode(cell) for cell_id, cell in run.cells.items()},
+    }
+
+
+def run_from_status(data: dict[str, Any]) -> RunRecord:
+    """The inverse of `status_json`.
+
+    Raises:
+        FormatError: a key is missing or of the wrong shape.
+    """
+    return decode(RunRecord, data)

@@ -1,0 +1,150 @@
+"""What is plotted, as plain values. `plots` draws it; the Markdown report refers to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from slidesparse_bench.records import CellState
+from slidesparse_bench.report.groups import Group, Series, groups_of, half_width
+from slidesparse_bench.report.view import CellView, RunView
+
+PLOT_FOLDER = "plots"
+WARNING_FAKE = "fake engine: not a measurement"
+
+
+@dataclass(frozen=True)
+class Point:
+    """`y` is None where there is no number: the curve has a gap there.
+
+    `error` is the absolute half width of the 95 % interval, None when there is none.
+    """
+
+    x: float
+    y: float | None = None
+    error: float | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    label: str
+    points: tuple[Point, ...]
+
+    @property
+    def known(self) -> int:
+        return sum(point.y is not None for point in self.points)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One set of axes; `level` is a horizontal line that readers compare with."""
+
+    y_label: str
+    lines: tuple[Line, ...]
+    level: float | None = None
+
+
+@dataclass(frozen=True)
+class LineFigure:
+    """One or two panels over M, which is drawn on a logarithmic axis."""
+
+    file_name: str
+    title: str
+    panels: tuple[Panel, ...]
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """States of cells: a row per model, quantization and backend, a column per stage and M."""
+
+    file_name: str
+    title: str
+    row_labels: tuple[str, ...]
+    column_labels: tuple[str, ...]
+    states: dict[tuple[int, int], CellState]
+
+
+def group_figure(view: RunView, group: Group) -> LineFigure | None:
+    """Throughput over M, and speed-up over M where there is one; None with too few points.
+
+    A single M makes no curve: its numbers are in the tables.
+    """
+    panels = [
+        panel
+        for panel in (_throughput(group), _speedup(group))
+        if any(line.known > 1 for line in panel.lines)
+    ]
+    if not panels:
+        return None
+    warning = f" ({WARNING_FAKE})" if view.is_fake else ""
+    return LineFigure(f"{group.slug}.png", f"{group.title}{warning}", tuple(panels))
+
+
+def _throughput(group: Group) -> Panel:
+    lines = tuple(Line(series.title, _rates(group, series)) for series in group.series)
+    return Panel(group.metric, tuple(line for line in lines if line.known))
+
+
+def _rates(group: Group, series: Series) -> tuple[Point, ...]:
+    points = []
+    for m in group.ms:
+        rate = group.rate_of(m, series)
+        width = half_width(group.cells[m, series]) if rate else None
+        points.append(_point(m, rate, width))
+    return tuple(points)
+
+
+def _point(m: int, y: float | None, relative_width: float | None) -> Point:
+    return Point(m, y, None if y is None or relative_width is None else y * relative_width)
+
+
+def _speedup(group: Group) -> Panel:
+    lines = tuple(
+        Line(series.title, _ratios(group, series))
+        for series in group.series
+        if series != group.reference
+    )
+    name = group.reference.name if group.reference else "nothing"
+    return Panel(f"speed-up over {name}", tuple(line for line in lines if line.known), level=1.0)
+
+
+def _ratios(group: Group, series: Series) -> tuple[Point, ...]:
+    points = []
+    for m in group.ms:
+        ratio = group.ratio(m, series, group.reference)
+        points.append(_point(m, ratio.value, ratio.half_width) if ratio else Point(m))
+    return tuple(points)
+
+
+def completeness_map(view: RunView) -> HeatMap | None:
+    """Which cells have a number; None for a run with fewer than two cells to show."""
+    known = [each for each in view.cells if each.cell]
+    if len(known) < 2:
+        return None
+    rows = list(dict.fromkeys(_row(each) for each in known))
+    columns = sorted({_column(each) for each in known}, key=lambda c: (c[0] == "decode", c[1]))
+    return HeatMap(
+        file_name="completeness.png",
+        title=f"{view.run.run_id}: state of every cell",
+        row_labels=tuple(rows),
+        column_labels=tuple(f"{stage} {m}" for stage, m in columns),
+        states={
+            (rows.index(_row(each)), columns.index(_column(each))): each.state for each in known
+        },
+    )
+
+
+def _row(view: CellView) -> str:
+    assert view.cell is not None
+    series = Series.of(view.cell)
+    return f"{view.cell.model} {view.cell.quantization.upper()} {series.name}"
+
+
+def _column(view: CellView) -> tuple[str, int]:
+    assert view.cell is not None
+    return view.cell.stage.value, view.cell.m
+
+
+def figures_of(view: RunView) -> list[LineFigure | HeatMap]:
+    """Everything worth drawing of a run."""
+    drawn = [group_figure(view, group) for group in groups_of(view)]
+    return [figure for figure in (*drawn, completeness_map(view)) if figure is not None]

@@ -1,0 +1,155 @@
+"""Drawing the figures as PNG: the one file that imports matplotlib, and only when it draws.
+
+Readable in grey and without colour vision: every series has its own marker and line style, the
+colours (Okabe and Ito) differ in lightness, and the states of the heat map are letters as well.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from slidesparse_bench.records import CellState
+from slidesparse_bench.report.figures import (
+    PLOT_FOLDER,
+    HeatMap,
+    Line,
+    LineFigure,
+    Panel,
+    figures_of,
+)
+from slidesparse_bench.report.view import RunView
+
+COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+STYLES = ("-", "--", "-.", ":")
+
+STATES = {
+    CellState.PASSED: ("P", "#F2F2F2", "passed"),
+    CellState.FAILED: ("F", "#D55E00", "failed"),
+    CellState.SKIPPED: ("S", "#9ECAE1", "skipped"),
+    CellState.PENDING: ("-", "#FFFFFF", "not finished"),
+    CellState.RUNNING: ("-", "#FFFFFF", "not finished"),
+}
+"""Letter, colour and word of a cell's state; the lightness of the colours differs, too."""
+
+
+def can_draw() -> tuple[bool, str]:
+    """Whether plots can be drawn here, else the reason."""
+    try:
+        importlib.import_module("matplotlib.figure")
+    except ImportError:
+        return False, "matplotlib is not installed (`pip install 'slidesparse-bench[plots]'`)"
+    return True, ""
+
+
+def write(view: RunView, folder: Path) -> list[Path]:
+    """Draw every figure of the run into `folder`/plots; nothing when matplotlib is missing."""
+    figures = figures_of(view)
+    if not figures or not can_draw()[0]:
+        return []
+    (folder / PLOT_FOLDER).mkdir(parents=True, exist_ok=True)
+    written = []
+    for figure in figures:
+        path = folder / PLOT_FOLDER / figure.file_name
+        drawn = draw_map(figure) if isinstance(figure, HeatMap) else draw_lines(figure)
+        # Without the library's version in it, the same numbers give the same file.
+        drawn.savefig(path, dpi=120, metadata={"Software": None})
+        written.append(path)
+    return written
+
+
+def _new_figure(width: float, height: float) -> Any:
+    """A figure that no window system and no global state knows of. Sizes in inches."""
+    module = importlib.import_module("matplotlib.figure")
+    return module.Figure(figsize=(width, height), layout="constrained")
+
+
+def draw_lines(figure: LineFigure) -> Any:
+    """The matplotlib figure of one or two panels side by side."""
+    canvas = _new_figure(6.2 * len(figure.panels), 4.8)
+    canvas.suptitle(figure.title)
+    labels = [line.label for panel in figure.panels for line in panel.lines]
+    order = {label: place for place, label in enumerate(dict.fromkeys(labels))}
+    all_axes = canvas.subplots(1, len(figure.panels), squeeze=False)[0]
+    for axes, panel in zip(all_axes, figure.panels, strict=True):
+        _draw_panel(axes, panel, order)
+    _add_legend(canvas, all_axes)
+    return canvas
+
+
+def _add_legend(canvas: Any, all_axes: Sequence[Any]) -> None:
+    """One legend below the panels, where it cannot hide a curve."""
+    entries: dict[str, Any] = {}
+    for axes in all_axes:
+        handles, labels = axes.get_legend_handles_labels()
+        entries |= dict(zip(labels, handles, strict=True))
+    canvas.legend(
+        entries.values(), entries.keys(), loc="outside lower center", ncols=3, fontsize="small"
+    )
+
+
+def _draw_panel(axes: Any, panel: Panel, order: dict[str, int]) -> None:
+    for line in panel.lines:
+        _draw_line(axes, line, order[line.label])
+    if panel.level is not None:
+        axes.axhline(panel.level, color="#666666", linewidth=1)
+    else:
+        highest = max(point.y or 0.0 for line in panel.lines for point in line.points)
+        axes.set_ylim(0, 1.08 * highest)
+    _label_m_axis(axes, sorted({point.x for line in panel.lines for point in line.points}))
+    axes.set_ylabel(panel.y_label)
+    axes.grid(visible=True, color="#DDDDDD", linewidth=0.6)
+    axes.yaxis.set_major_formatter("{x:,g}")
+
+
+def _draw_line(axes: Any, line: Line, place: int) -> None:
+    axes.errorbar(
+        [point.x for point in line.points],
+        [math.nan if point.y is None else point.y for point in line.points],
+        yerr=[point.error or 0.0 for point in line.points],
+        label=line.label,
+        color=COLOURS[place % len(COLOURS)],
+        marker=MARKERS[place % len(MARKERS)],
+        linestyle=STYLES[place % len(STYLES)],
+        markersize=6,
+        markerfacecolor="white" if place % 2 else COLOURS[place % len(COLOURS)],
+        capsize=2,
+        linewidth=1.4,
+    )
+
+
+def _label_m_axis(axes: Any, ms: Sequence[float]) -> None:
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(ms, [f"{m:.0f}" for m in ms], rotation=45, fontsize="small")
+    axes.minorticks_off()
+    axes.set_xlabel("M")
+
+
+def draw_map(figure: HeatMap) -> Any:
+    """The matplotlib figure of the states, one lettered square per cell; blank = not planned."""
+    rows, columns = len(figure.row_labels), len(figure.column_labels)
+    canvas = _new_figure(4.0 + 0.42 * columns, 1.6 + 0.26 * rows)
+    axes = canvas.subplots()
+    patches = importlib.import_module("matplotlib.patches")
+    for (row, column), state in figure.states.items():
+        letter, colour, _ = STATES[state]
+        axes.add_patch(patches.Rectangle((column, row), 1, 1, facecolor=colour, edgecolor="white"))
+        axes.text(column + 0.5, row + 0.5, letter, ha="center", va="center", fontsize=8)
+    axes.set_xlim(0, columns)
+    axes.set_ylim(rows, 0)
+    axes.set_xticks(
+        [c + 0.5 for c in range(columns)], figure.column_labels, rotation=60, ha="right", fontsize=8
+    )
+    axes.set_yticks([r + 0.5 for r in range(rows)], figure.row_labels, fontsize=8)
+    axes.tick_params(length=0)
+    axes.set_title(f"{figure.title}\n{_legend(figure)}", fontsize=9)
+    return canvas
+
+
+def _legend(figure: HeatMap) -> str:
+    present = dict.fromkeys(STATES[state] for state in CellState if state in figure.states.values())
+    return ", ".join(f"{letter} = {word}" for letter, _, word in present)

@@ -1,0 +1,89 @@
+"""What a matrix can set beyond its axes: measuring, time limits, retries.
+
+Plain dataclasses, so that the worker can read them too. The checks stand here because they hold
+for every source of these values (matrix, override, command line); the matrix adds the location.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+UTILIZATION_LADDER = (0.80, 0.90, 0.95, 0.98)
+"""Values of `gpu_memory_utilization` tried one after the other when a KV cache has no room."""
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """When to stop measuring.
+
+    Iterations run until the 95 % confidence interval of the mean step time is within
+    ± `precision` (relative), at least `min_iterations` and at most the method's count, unless
+    `fixed_iterations` says how many. Warm-up runs until the step time is steady, at most
+    `max_warmup_iterations`.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    precision: float = 0.01
+    min_iterations: int = 5
+    max_warmup_iterations: int = 20
+    fixed_iterations: int | None = None
+
+    def __post_init__(self) -> None:
+        _require(0 < self.precision < 1, "precision is a share, above 0 and below 1 (0.01 = 1 %)")
+        _require(self.min_iterations >= 2, "min_iterations must be at least 2")
+        _require(self.max_warmup_iterations >= 1, "max_warmup_iterations must be at least 1")
+        _require(
+            self.fixed_iterations is None or self.fixed_iterations >= 1,
+            "fixed_iterations must be at least 1",
+        )
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Time limits, in seconds.
+
+    `attempt_s` bounds one attempt from start to end, `silence_s` the time without a new log line
+    or phase, `grace_s` what is left between SIGTERM and SIGKILL, `memory_wait_s` how long a cell
+    waits for device memory that somebody else holds.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    attempt_s: float = 3600.0
+    silence_s: float = 900.0
+    grace_s: float = 15.0
+    memory_wait_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        for name in ("attempt_s", "silence_s", "grace_s"):
+            _require(getattr(self, name) > 0, f"{name} must be above 0")
+        _require(self.memory_wait_s >= 0, "memory_wait_s must be 0 or above")
+
+
+@dataclass(frozen=True)
+class RetrySettings:
+    """How far automatic retries go; which failures they help is in `docs/failures.md`.
+
+    `max_attempts` bounds all attempts at one cell within one run command; 1 turns retries off.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    max_attempts: int = 5
+    utilization_ladder: tuple[float, ...] = UTILIZATION_LADDER
+
+    def __post_init__(self) -> None:
+        _require(self.max_attempts >= 1, "max_attempts must be at least 1")
+        ladder = self.utilization_ladder
+        _require(
+            bool(ladder) and all(0 < rung <= 1 for rung in ladder),
+            "utilization_ladder needs values above 0 and at most 1",
+        )
+        _require(list(ladder) == sorted(set(ladder)), "utilization_ladder must rise")

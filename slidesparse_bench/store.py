@@ -1,0 +1,296 @@
+"""A run on disk: one folder, an append-only journal, and files derived from it.
+
+`journal.jsonl` is the truth. Every event is fsynced there before anything else happens, and
+`status.json` is rewritten after it; a kill at any instant costs at most the attempt in flight.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from slidesparse_bench.errors import FormatError, RunLocked, RunNotFound
+from slidesparse_bench.records import (
+    Attempt,
+    CellRecord,
+    CellState,
+    RunRecord,
+    RunState,
+    run_from_status,
+    status_json,
+)
+from slidesparse_bench.wire import (
+    SCHEMA_VERSION,
+    Metrics,
+    decode,
+    encode,
+    read_json,
+    sync_folder,
+    write_json,
+    write_text,
+)
+
+STATUS, JOURNAL, PLAN, ENVIRONMENT, MATRIX, RESULTS = (
+    "status.json",
+    "journal.jsonl",
+    "plan.json",
+    "environment.json",
+    "matrix.yaml",
+    "results.csv",
+)
+_LOCK = ".lock"
+
+
+def now() -> str:
+    """The current time, ISO 8601 with zone, to the millisecond."""
+    return datetime.now().astimezone().isoformat(timespec="milliseconds")
+
+
+class Store:
+    """One run folder. All changes go through `append`, which any thread may call."""
+
+    def __init__(self, folder: Path, record: RunRecord) -> None:
+        self.folder = folder
+        self.record = record
+        self._mutex = threading.Lock()
+
+    @classmethod
+    def create(
+        cls,
+        runs: Path,
+        *,
+        name: str,
+        matrix_text: str,
+        matrix_sha256: str,
+        plan: dict[str, Any],
+        environment: dict[str, Any],
+    ) -> Store:
+        """Make a new run folder `<name>-<time>`; it appears whole or not at all."""
+        runs.mkdir(parents=True, exist_ok=True)
+        run_id = _free_run_id(runs, name)
+        beside = runs / f".{run_id}.{os.getpid()}.tmp"
+        (beside / "cells").mkdir(parents=True)
+        write_text(beside / MATRIX, matrix_text)
+        write_json(beside / PLAN, plan)
+        write_json(beside / ENVIRONMENT, environment)
+        created = {
+            "event": "run_created",
+            "time": now(),
+            "schema_version": SCHEMA_VERSION,
+            "run_id": run_id,
+            "matrix_sha256": matrix_sha256,
+            "cells": [cell["id"] for cell in plan["cells"]],
+        }
+        write_text(beside / JOURNAL, json.dumps(created) + "\n")
+        write_json(beside / STATUS, status_json(_new_record(created)))
+        beside.rename(runs / run_id)
+        sync_folder(runs)
+        return cls.open(runs / run_id)
+
+    @classmethod
+    def open(cls, folder: Path) -> Store:
+        """Load a run; the journal wins over `status.json`, which may be torn or missing.
+
+        Raises:
+            FormatError: neither tells anything, or a newer version wrote them.
+        """
+        return cls(folder, load_record(folder))
+
+    def append(self, event: dict[str, Any]) -> None:
+        """Journal an event, fold it into the record, rewrite `status.json`."""
+        event = {"time": now(), **encode(event)}
+        with self._mutex:
+            _append_line(self.folder / JOURNAL, json.dumps(event, ensure_ascii=False))
+            self.record.apply(event)
+            write_json(self.folder / STATUS, status_json(self.record))
+
+    def attempt_folder(self, cell_id: str, n: int) -> Path:
+        return self.folder / "cells" / cell_id / f"attempt-{n}"
+
+    def relative(self, path: Path) -> str:
+        """A path inside the run as it stands in records: relative to the run folder."""
+        return path.relative_to(self.folder).as_posix()
+
+    def plan(self) -> dict[str, Any]:
+        plan: dict[str, Any] = read_json(self.folder / PLAN)
+        return plan
+
+    def environment(self) -> dict[str, Any]:
+        environment: dict[str, Any] = read_json(self.folder / ENVIRONMENT)
+        return environment
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run against other processes; the kernel lets go when this one dies.
+
+        Raises:
+            RunLocked: a live process holds it.
+        """
+        with (self.folder / _LOCK).open("a+") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunLocked(self.folder, _lock_owner(self.folder / _LOCK)) from None
+            stream.truncate(0)
+            stream.write(str(os.getpid()))
+            stream.flush()
+            # What another process did between our reading and the lock must not be lost.
+            self.record = load_record(self.folder)
+            yield
+
+
+def load_record(folder: Path) -> RunRecord:
+    """The record of a run, from the best source that is left.
+
+    Raises:
+        FormatError: nothing usable is left, or a newer version wrote it.
+    """
+    if (folder / JOURNAL).exists():
+        record = _replay(folder / JOURNAL)
+        if record is not None:
+            return record
+    with contextlib.suppress(FormatError):
+        return run_from_status(read_json(folder / STATUS))
+    return _salvage(folder)
+
+
+def _replay(journal: Path) -> RunRecord | None:
+    """Fold the journal; a torn line (the last one of a killed process) is passed over."""
+    record: RunRecord | None = None
+    for line in journal.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if not isinstance(event, dict):
+            continue
+        if event.get("event") == "run_created":
+            _check_version(journal, event)
+            record = _new_record(event)
+        elif record is not None:
+            record.apply(event)
+    return record
+
+
+def _check_version(journal: Path, created: dict[str, Any]) -> None:
+    if created["schema_version"] > SCHEMA_VERSION:
+        raise FormatError(
+            f"{journal}: written by a newer slidesparse-bench (schema_version "
+            f"{created['schema_version']}, this one reads up to {SCHEMA_VERSION}); "
+            "upgrade slidesparse-bench"
+        )
+
+
+def _new_record(created: dict[str, Any]) -> RunRecord:
+    return RunRecord(
+        run_id=created["run_id"],
+        matrix_sha256=created["matrix_sha256"],
+        created=created["time"],
+        updated=created["time"],
+        cells={cell_id: CellRecord() for cell_id in created["cells"]},
+    )
+
+
+def _salvage(folder: Path) -> RunRecord:
+    """Rebuild from the plan and the attempts' own files when journal and status are gone."""
+    plan = read_json(folder / PLAN)
+    modified = datetime.fromtimestamp((folder / PLAN).stat().st_mtime).astimezone().isoformat()
+    record = RunRecord(
+        run_id=folder.name,
+        matrix_sha256=plan["matrix_sha256"],
+        created=modified,
+        updated=modified,
+        state=RunState.INTERRUPTED,
+    )
+    for planned in plan["cells"]:
+        record.cells[planned["id"]] = _salvage_cell(folder / "cells" / planned["id"])
+    return record
+
+
+def _salvage_cell(folder: Path) -> CellRecord:
+    cell = CellRecord()
+    for path in sorted(folder.glob("attempt-*/attempt.json"), key=_attempt_number):
+        with contextlib.suppress(FormatError):
+            data = read_json(path)
+            cell.attempts.append(decode(Attempt, data["attempt"]))
+            if data["metrics"] is not None:
+                cell.metrics = decode(Metrics, data["metrics"])
+    if cell.metrics is not None:
+        cell.state = CellState.PASSED
+    elif cell.attempts:
+        cell.state = CellState.FAILED
+        cell.reason = cell.last_failure.root_cause if cell.last_failure else ""
+    return cell
+
+
+def _attempt_number(path: Path) -> int:
+    return int(path.parent.name.removeprefix("attempt-"))
+
+
+def find_run(runs: Path, name: str | None) -> Path:
+    """The run folder meant by `name` (an id below `runs` or a path), else the newest one.
+
+    Raises:
+        RunNotFound: there is none; the message lists what is there.
+    """
+    candidates = list_runs(runs)
+    if name is None:
+        if not candidates:
+            raise RunNotFound(f"no run under {runs}/; start one with: slidesparse run MATRIX.yaml")
+        return candidates[-1]
+    for folder in (runs / name, Path(name)):
+        if (folder / PLAN).exists():
+            return folder
+    known = ", ".join(folder.name for folder in candidates[-5:]) or "none"
+    raise RunNotFound(f"no run '{name}' under {runs}/; the newest there: {known}")
+
+
+def list_runs(runs: Path) -> list[Path]:
+    """Run folders, oldest first (by the time in their names, then by name)."""
+    folders = [
+        path.parent for path in runs.glob(f"*/{PLAN}") if not path.parent.name.startswith(".")
+    ]
+    return sorted(folders, key=lambda folder: (folder.name[-15:], folder.name))
+
+
+def find_unfinished(runs: Path, matrix_sha256: str) -> Path | None:
+    """The newest run of the same matrix content that has not finished."""
+    for folder in reversed(list_runs(runs)):
+        with contextlib.suppress(FormatError):
+            record = load_record(folder)
+            if record.matrix_sha256 == matrix_sha256 and record.state is not RunState.FINISHED:
+                return folder
+    return None
+
+
+def _free_run_id(runs: Path, name: str) -> str:
+    while True:
+        run_id = f"{name}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+        if not (runs / run_id).exists():
+            return run_id
+        time.sleep(0.2)
+
+
+def _append_line(path: Path, line: str) -> None:
+    with path.open("rb+") as stream:
+        stream.seek(0, os.SEEK_END)
+        if stream.tell():
+            stream.seek(-1, os.SEEK_END)
+            torn = stream.read(1) != b"\n"
+            stream.write(b"\n" if torn else b"")
+        stream.write(line.encode() + b"\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _lock_owner(lock: Path) -> int | None:
+    text = lock.read_text().strip()
+    return int(text) if text.isdigit() else None

@@ -1,0 +1,306 @@
+"""What passes between the campaign and a worker, and how: files, written atomically.
+
+`request.json` goes in, `phases.jsonl` grows while the worker runs, `result.json` comes out.
+Nothing travels over pipes: a pipe stays open as long as any orphaned engine process holds it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import enum
+import json
+import os
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from slidesparse_bench.cell import Sparsity
+from slidesparse_bench.errors import FormatError
+from slidesparse_bench.settings import Measurement
+
+SCHEMA_VERSION = 1
+"""Of request.json, result.json, plan.json, environment.json, status.json and journal.jsonl.
+
+1: the first.
+"""
+
+ATTEMPT_VARIABLE = "SLIDESPARSE_ATTEMPT"
+"""Environment variable that marks every process of an attempt, and so proves ownership."""
+
+RANDOM_LOAD_FORMAT = "slidesparse_random"
+"""vLLM `load_format` of our plugin: every weight random, none of them zero."""
+
+
+class Phase(enum.StrEnum):
+    """Where an attempt is; written by the worker before the work of that phase begins."""
+
+    START = "start"
+    IMPORT = "import_engine"
+    START_ENGINE = "start_engine"
+    LOAD_WEIGHTS = "load_weights"
+    PROFILE = "profile_memory"
+    CAPTURE = "capture_graphs"
+    WARM_UP = "warm_up"
+    MEASURE = "measure"
+    VERIFY = "verify"
+    DONE = "done"
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything one attempt needs to know. `model_path` holds a `config.json`."""
+
+    cell_id: str
+    attempt: int
+    engine: str
+    device_kind: str
+    model_path: str
+    random_weights: bool
+    engine_args: dict[str, Any]
+    linear_backend: str | None
+    kernel_pattern: str
+    measurement: Measurement
+    seed: int
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A distribution of step times, in ms; no interval below three steps."""
+
+    mean: float
+    median: float
+    p05: float
+    p95: float
+    ci95_half_width: float | None
+
+
+@dataclass(frozen=True)
+class ObservedM:
+    """Tokens per measured step: smallest, largest, and how many steps were checked."""
+
+    min: int
+    max: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """The numbers of one passed cell; names and units as in vLLM and `docs/metrics.md`.
+
+    `tokens_per_second` counts prompt and output tokens over the wall-clock of the generate calls,
+    as vLLM does; `output_tokens_per_second` of a decode cell covers its pure decode steps only.
+    None means not measured.
+    """
+
+    elapsed_time: float
+    num_requests: int
+    total_num_tokens: int
+    requests_per_second: float
+    tokens_per_second: float
+    prompt_tokens_per_second: float | None
+    output_tokens_per_second: float | None
+    step_time_ms: Spread
+    iterations: int
+    m_requested: int
+    m_observed: ObservedM
+    kernel: str
+    precision_reached: bool
+    warmup_iterations: int
+    model_memory_gib: float | None = None
+    kv_cache_gib: float | None = None
+    peak_memory_gib: float | None = None
+    load_time_s: float | None = None
+    power_w_mean: float | None = None
+    sm_clock_mhz_mean: float | None = None
+    temperature_c_max: float | None = None
+    throttled: list[str] = field(default_factory=list)
+    energy_j: float | None = None
+    tokens_per_joule: float | None = None
+    achieved_tflops: float | None = None
+    roofline_fraction: float | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One engine step, as the scheduler saw it.
+
+    `tokens` and `requests` are what was scheduled; `time_ms` runs from the end of the step before
+    it (in the same round) to its own end, so the sum over a round is the time the engine was busy.
+    """
+
+    tokens: int
+    requests: int
+    time_ms: float
+
+
+@dataclass(frozen=True)
+class Round:
+    """`iterations` iterations whose requests were all queued before the first step.
+
+    `elapsed_s` is the wall-clock of the generate call, queueing included, as vLLM's own
+    `benchmarks/throughput.py` measures it.
+    """
+
+    iterations: int
+    elapsed_s: float
+    num_requests: int
+    prompt_tokens: int
+    output_tokens: int
+    steps: list[Step]
+
+
+@dataclass(frozen=True)
+class WorkerError:
+    """How the worker itself saw its failure. `failure_class` is set when it proved the cause."""
+
+    phase: str
+    type: str
+    message: str
+    failure_class: str | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a worker leaves behind.
+
+    `rounds` are the raw measurements behind `metrics`; `provenance` says what ran: versions,
+    effective engine configuration, kernel classes.
+    """
+
+    cell_id: str
+    attempt: int
+    ok: bool
+    metrics: Metrics | None = None
+    error: WorkerError | None = None
+    rounds: list[Round] = field(default_factory=list)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+
+def encode(value: Any) -> Any:
+    """A dataclass tree as plain JSON values."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        if isinstance(value, Sparsity):
+            return str(value)
+        return {_key(f): encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, dict):
+        return {str(key): encode(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [encode(item) for item in value]
+    return value
+
+
+def _key(declared: dataclasses.Field[Any]) -> str:
+    """Its JSON key; fields such as `class`, which is no Python name, carry it as metadata."""
+    return str(declared.metadata.get("json_key", declared.name))
+
+
+T = typing.TypeVar("T")
+
+
+def decode(kind: type[T], data: Any) -> T:
+    """Rebuild a dataclass tree from `encode`'s output; unknown keys are ignored.
+
+    Raises:
+        FormatError: a key is missing or of the wrong shape.
+    """
+    try:
+        return typing.cast("T", _decode(kind, data))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"not a valid {kind.__name__}: {error!r}") from error
+
+
+def _decode(kind: Any, data: Any) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        present = [argument for argument in arguments if argument is not type(None)]
+        return None if data is None else _decode(present[0], data)
+    if origin is list:
+        return [_decode(arguments[0], item) for item in data]
+    if origin is tuple:
+        return tuple(_decode(arguments[0], item) for item in data)
+    if origin is dict:
+        return {key: _decode(arguments[1], item) for key, item in data.items()}
+    if kind is Sparsity:
+        return Sparsity.parse(data)
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        known = {_key(f): f.name for f in dataclasses.fields(kind)}
+        values = {
+            known[key]: _decode(hints[known[key]], item)
+            for key, item in data.items()
+            if key in known
+        }
+        return typing.cast("Any", kind)(**values)
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return kind(data)
+    if kind is float and isinstance(data, int):
+        return float(data)
+    if kind in (int, float, str, bool) and not isinstance(data, kind):
+        raise TypeError(f"{data!r} is not a {kind.__name__}")
+    return data
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write beside, fsync, rename, fsync the folder: a reader never sees half a file."""
+    text = json.dumps(encode(value), indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """The same for any text."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with beside.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    beside.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in this folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of ours and check its version.
+
+    Raises:
+        FormatError: unreadable, not JSON, or of a newer version than this program knows.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FormatError(f"{path}: cannot be read: {error}") from error
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if not isinstance(version, int):
+        raise FormatError(f"{path}: has no schema_version; it is not a file of slidesparse-bench")
+    if version > SCHEMA_VERSION:
+        raise FormatError(
+            f"{path}: written by a newer slidesparse-bench (schema_version {version}, this one "
+            f"reads up to {SCHEMA_VERSION}); upgrade slidesparse-bench"
+        )
+    return data
+
+
+def last_phase(path: Path) -> str | None:
+    """The last phase that a worker wrote to its `phases.jsonl`; None before the first."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    for line in reversed(lines):
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            return str(json.loads(line)["phase"])
+    return None

@@ -1,0 +1,48 @@
+"""Engines that a worker can measure, one file each.
+
+An engine is named by a dotted path and imported only in the worker, so that nothing else ever
+loads torch or vLLM. Adding one: a file with a class that satisfies `Engine`, and an entry below.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any, Protocol
+
+from slidesparse_bench.wire import Request, Round
+from slidesparse_bench.worker.phases import PhaseLog
+
+ENGINES = {
+    "vllm": "slidesparse_bench.worker.engines.vllm_engine:VllmEngine",
+    "fake": "slidesparse_bench.worker.engines.fake:FakeEngine",
+}
+
+
+class Engine(Protocol):
+    """What the measurement needs of an engine. Any exception is the attempt's failure."""
+
+    def start(self) -> None:
+        """Load the model and get ready to run the workload's batches."""
+
+    def run(self, iterations: int) -> Round:
+        """Run iterations of the workload, all requests queued before the first step."""
+
+    def kernels(self) -> dict[str, int]:
+        """Classes of the quantized linear kernels in the loaded model, with their layer counts."""
+
+    def memory_gib(self) -> dict[str, float | None]:
+        """`model_memory_gib`, `kv_cache_gib`, `peak_memory_gib`, as far as the engine tells."""
+
+    def provenance(self) -> dict[str, Any]:
+        """Versions and the effective configuration."""
+
+    def close(self) -> None:
+        """Release the device. Called after the result is written."""
+
+
+def create_engine(request: Request, phases: PhaseLog, folder: Path) -> Engine:
+    """The engine that the request names; `folder` is the attempt's."""
+    module, _, name = ENGINES[request.engine].partition(":")
+    engine: Engine = getattr(importlib.import_module(module), name)(request, phases, folder)
+    return engine

@@ -1,0 +1,208 @@
+"""Warm-up, the stop at the asked precision, and the proof of M, with a scripted engine."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slidesparse_bench.cell import Cell
+from slidesparse_bench.errors import HarnessVerdict
+from slidesparse_bench.settings import Measurement
+from slidesparse_bench.wire import Request, Round, Step
+from slidesparse_bench.worker import measure
+from slidesparse_bench.worker.statistics import spread, t95
+
+PREFILL = Cell.parse("a.int8.native.prefill.m512")
+DECODE = Cell.parse("a.int8.native.decode.m4")
+
+
+class ScriptedEngine:
+    """Runs iterations whose step times come from a given sequence."""
+
+    def __init__(self, cell, times_ms):
+        self.cell = cell
+        self.times = iter(times_ms)
+        self.calls = []
+
+    def run(self, iterations):
+        self.calls.append(iterations)
+        return a_round(self.cell, iterations, self.times)
+
+
+def a_round(cell, iterations, times, **changes):
+    sizes = [512] if cell is PREFILL else [64] + [4] * 255
+    requests = 1 if cell is PREFILL else 4
+    steps = [Step(size, requests, next(times)) for _ in range(iterations) for size in sizes]
+    count = iterations * requests
+    values = {
+        "iterations": iterations,
+        "elapsed_s": sum(step.time_ms for step in steps) / 1e3,
+        "num_requests": count,
+        "prompt_tokens": count * cell.workload.prompt_len,
+        "output_tokens": count * cell.workload.output_len,
+        "steps": steps,
+    }
+    return Round(**{**values, **changes})
+
+
+def constant():
+    return itertools.repeat(2.0)
+
+
+def noisy(share):
+    """A fixed zigzag of ± share around 2 ms whose neighbours are not alike."""
+    pattern = [1, -0.3, 0.7, -1, 0.1, -0.6, 0.9, -0.8]
+    return itertools.cycle([2.0 * (1 + share * each) for each in pattern])
+
+
+def test_warm_up_goes_on_while_the_step_time_still_falls():
+    engine = ScriptedEngine(PREFILL, [90.0, 40.0, 20.0, 10.0, 5.0, 4.9])
+    assert measure.warm_up(engine, PREFILL, Measurement()) == 6
+
+
+def test_warm_up_ends_at_its_limit_when_it_never_gets_steady():
+    engine = ScriptedEngine(PREFILL, itertools.cycle([1.0, 3.0]))
+    assert measure.warm_up(engine, PREFILL, Measurement(max_warmup_iterations=7)) == 7
+
+
+def test_one_decode_iteration_is_enough_warm_up_when_its_thirds_agree():
+    engine = ScriptedEngine(DECODE, constant())
+    assert measure.warm_up(engine, DECODE, Measurement()) == 1
+
+
+def test_a_quiet_prefill_stops_after_the_least_number_of_iterations():
+    engine = ScriptedEngine(PREFILL, constant())
+    assert [r.iterations for r in measure.measure(engine, PREFILL, Measurement())] == [5]
+
+
+def test_a_noisy_prefill_runs_until_the_interval_is_narrow_enough():
+    settings = Measurement(precision=0.01)
+    rounds = measure.measure(ScriptedEngine(PREFILL, noisy(0.03)), PREFILL, settings)
+    times = measure.step_spread(rounds, PREFILL)
+    assert 5 < sum(r.iterations for r in rounds) < 128
+    assert times.ci95_half_width <= 0.01 * times.mean
+
+
+def test_a_hopelessly_noisy_prefill_stops_at_the_methods_count():
+    settings = Measurement(precision=0.001)
+    rounds = measure.measure(ScriptedEngine(PREFILL, noisy(0.5)), PREFILL, settings)
+    assert sum(r.iterations for r in rounds) == 128
+    assert not measure.precision_reached(measure.step_spread(rounds, PREFILL), settings)
+
+
+def test_fixed_iterations_are_one_round_of_exactly_that_many():
+    engine = ScriptedEngine(PREFILL, noisy(0.5))
+    rounds = measure.measure(engine, PREFILL, Measurement(fixed_iterations=17))
+    assert [r.iterations for r in rounds] == [17]
+
+
+def test_decode_growth_with_the_kv_cache_does_not_widen_the_interval():
+    growing = itertools.cycle([50.0, *[2.0 + 0.01 * i for i in range(255)]])
+    rounds = [a_round(DECODE, 1, growing)]
+    times = measure.step_spread(rounds, DECODE)
+    assert times.ci95_half_width < 1e-6 * times.mean
+    assert times.mean == pytest.approx(2.0 + 0.01 * 127)
+
+
+def test_decode_rate_covers_the_pure_decode_steps_only():
+    times = itertools.cycle([100.0, *[2.0] * 255])
+    numbers = metrics_of(DECODE, [a_round(DECODE, 2, times)])
+    assert numbers.output_tokens_per_second == pytest.approx(4 / 2e-3)
+    assert numbers.prompt_tokens_per_second == pytest.approx(64 / 100e-3)
+    assert numbers.tokens_per_second == pytest.approx(2 * 4 * 272 / (2 * (0.1 + 0.51)))
+    assert (numbers.m_observed.min, numbers.m_observed.max, numbers.m_observed.steps) == (4, 4, 510)
+
+
+def test_prefill_tokens_count_prompt_and_output_as_vllm_does():
+    numbers = metrics_of(PREFILL, [a_round(PREFILL, 5, constant())])
+    assert numbers.total_num_tokens == 5 * 513
+    assert numbers.tokens_per_second == pytest.approx(513 / 2e-3)
+    assert numbers.requests_per_second == pytest.approx(1 / 2e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"steps": [Step(511, 1, 2.0)]}, "step 1 ran 511 tokens of 1 requests"),
+        ({"steps": [Step(512, 2, 2.0)]}, "step 1 ran 512 tokens of 2 requests"),
+        ({"steps": []}, "0 steps ran where 1 of M = 512"),
+        ({"steps": [Step(512, 1, 2.0)] * 2}, "2 steps ran where 1 of M = 512"),
+        ({"output_tokens": 0}, "0 output tokens came back"),
+        ({"num_requests": 2}, "2 requests"),
+    ],
+)
+def test_a_step_of_another_size_is_an_m_mismatch(change, says):
+    with pytest.raises(HarnessVerdict, match=says) as caught:
+        measure.verify([a_round(PREFILL, 1, constant(), **change)], PREFILL)
+    assert caught.value.failure_class == "m_mismatch"
+
+
+def test_a_decode_batch_that_fills_in_waves_is_an_m_mismatch():
+    waves = [Step(32, 2, 2.0), Step(34, 4, 2.0), *[Step(4, 4, 2.0)] * 254]
+    with pytest.raises(HarnessVerdict, match="64 tokens of 4 requests were asked for"):
+        measure.verify([a_round(DECODE, 1, constant(), steps=waves)], DECODE)
+
+
+@pytest.mark.parametrize(
+    ("kernels", "says"),
+    [
+        ({}, "no quantized linear kernel"),
+        ({"TritonInt8": 4}, "TritonInt8 ran"),
+        ({"CutlassInt8": 3, "TritonInt8": 1}, "TritonInt8 ran"),
+    ],
+)
+def test_a_kernel_that_was_not_asked_for_is_no_measurement(kernels, says):
+    with pytest.raises(HarnessVerdict, match=says) as caught:
+        measure.check_kernel(kernels, request_for("a.int8.cutlass.prefill.m512", "Cutlass"))
+    assert caught.value.failure_class == "wrong_kernel"
+
+
+def test_the_kernel_that_was_asked_for_is_named():
+    request = request_for("a.int8.cutlass.prefill.m512", "Cutlass")
+    assert measure.check_kernel({"CutlassInt8": 4}, request) == "CutlassInt8"
+
+
+def test_t_quantiles_agree_with_the_tables():
+    assert [t95(n) for n in (1, 4, 30)] == [12.706, 2.776, 2.042]
+    beyond = [t95(n) for n in (31, 60, 120, 1000)]
+    assert beyond == pytest.approx([2.0395, 2.0003, 1.9799, 1.9623], abs=1e-3)
+
+
+@given(st.lists(st.floats(0.1, 100), min_size=3, max_size=60))
+def test_every_summary_is_ordered(values):
+    summary = spread([values])
+    assert min(values) <= summary.p05 <= summary.median <= summary.p95 <= max(values)
+    assert summary.ci95_half_width >= 0
+
+
+@given(st.floats(-0.9, 0.95))
+def test_dependent_neighbours_never_narrow_the_interval(correlation):
+    values, state = [], 0.0
+    for shock in [1, -0.3, 0.7, -1, 0.1, -0.6, 0.9, -0.8] * 8:
+        state = correlation * state + shock
+        values.append(100 + state)
+    mean = sum(values) / len(values)
+    deviation = (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5
+    independent = t95(len(values) - 2) * deviation / len(values) ** 0.5
+    assert spread([values]).ci95_half_width >= 0.9 * independent
+
+
+def test_two_steps_have_no_interval():
+    assert spread([[1.0, 2.0]]).ci95_half_width is None
+
+
+def metrics_of(cell, rounds):
+    return measure.metrics(
+        rounds,
+        cell,
+        Measurement(),
+        kernel="K",
+        warmup_iterations=1,
+        load_time_s=1.0,
+        memory={},
+    )
+
+
+def request_for(cell_id, pattern):
+    return Request(cell_id, 1, "fake", "fake", "", True, {}, None, pattern, Measurement(), 0)

@@ -1,0 +1,185 @@
+"""A run on disk: the journal is the truth, and nothing is lost at any instant."""
+
+import json
+import multiprocessing
+import time
+
+import pytest
+from builders import build_attempt, build_metrics
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slidesparse_bench.errors import FormatError, RunLocked, RunNotFound
+from slidesparse_bench.records import CellState, RunState, status_json
+from slidesparse_bench.store import JOURNAL, PLAN, STATUS, Store, find_run, find_unfinished
+from slidesparse_bench.wire import write_json
+
+A, B = "a.int8.native.prefill.m512", "a.int8.native.prefill.m1024"
+
+
+def a_store(runs, name="night", sha="0" * 64):
+    plan = {
+        "schema_version": 1,
+        "matrix_sha256": sha,
+        "cells": [{"id": A}, {"id": B}],
+        "estimate_s": 1,
+    }
+    return Store.create(
+        runs,
+        name=name,
+        matrix_text="name: night\n",
+        matrix_sha256=sha,
+        plan=plan,
+        environment={"schema_version": 1},
+    )
+
+
+def run_cell(store, cell_id, *, passed=True):
+    n = len(store.record.cells[cell_id].attempts) + 1
+    failure = None if passed else "oom_device"
+    attempt = build_attempt(n, failure)
+    started = {"n": n, "started": attempt.started, "engine_args": {}}
+    metrics = build_metrics(cell_id) if passed else None
+    state = CellState.PASSED if passed else CellState.FAILED
+    folder = store.attempt_folder(cell_id, n)
+    folder.mkdir(parents=True)
+    kept = {"schema_version": 1, "attempt": attempt, "metrics": metrics}
+    store.append({"event": "attempt_started", "cell": cell_id, "attempt": started})
+    write_json(folder / "attempt.json", kept)
+    ended = {"event": "attempt_ended", "cell": cell_id, "attempt": attempt, "metrics": metrics}
+    store.append(ended)
+    store.append({"event": "cell_state", "cell": cell_id, "state": state, "reason": ""})
+
+
+def test_status_json_has_the_contracts_keys(tmp_path):
+    store = a_store(tmp_path)
+    run_cell(store, A)
+    run_cell(store, B, passed=False)
+    status = json.loads((store.folder / STATUS).read_text())
+    assert status["counts"] == {
+        "pending": 0, "running": 0, "passed": 1, "failed": 1, "skipped": 0,
+    }  # fmt: skip
+    assert status["run_id"] == store.folder.name
+    failed = status["cells"][B]["attempts"][0]
+    assert failed["failure"]["class"] == "oom_device"
+    assert set(failed["failure"]["evidence"]) == {"file", "line"}
+    assert {"n", "started", "ended", "duration_s", "exit_code", "signal", "isolation"} < set(failed)
+    assert status["cells"][A]["metrics"]["m_observed"]["max"] == 512
+    assert status["cells"][B]["metrics"] is None
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "torn", "other"])
+def test_a_damaged_status_is_rebuilt_from_the_journal(tmp_path, damage):
+    store = a_store(tmp_path)
+    run_cell(store, A)
+    path = store.folder / STATUS
+    whole = path.read_text()
+    {
+        "missing": path.unlink,
+        "empty": lambda: path.write_text(""),
+        "torn": lambda: path.write_text(whole[: len(whole) // 2]),
+        "other": lambda: path.write_text("[1, 2]"),
+    }[damage]()
+    assert status_json(Store.open(store.folder).record) == json.loads(whole)
+
+
+def test_without_a_journal_the_status_counts(tmp_path):
+    store = a_store(tmp_path)
+    run_cell(store, A)
+    whole = json.loads((store.folder / STATUS).read_text())
+    (store.folder / JOURNAL).unlink()
+    assert status_json(Store.open(store.folder).record) == whole
+
+
+def test_without_journal_and_status_the_attempts_folders_count(tmp_path):
+    store = a_store(tmp_path)
+    run_cell(store, A)
+    run_cell(store, B, passed=False)
+    (store.folder / JOURNAL).unlink()
+    (store.folder / STATUS).unlink()
+    record = Store.open(store.folder).record
+    assert record.cells[A].state is CellState.PASSED
+    assert record.cells[A].metrics == store.record.cells[A].metrics
+    assert record.cells[B].state is CellState.FAILED
+    assert record.cells[B].last_failure.failure_class == "oom_device"
+
+
+@settings(max_examples=60, deadline=None)
+@given(cut=st.integers(0, 4000))
+def test_a_journal_cut_anywhere_replays_to_a_prefix_of_what_happened(tmp_path_factory, cut):
+    store = a_store(tmp_path_factory.mktemp("runs"))
+    run_cell(store, A)
+    run_cell(store, B, passed=False)
+    path = store.folder / JOURNAL
+    text = path.read_bytes()
+    keep = max(text.index(b"\n") + 1, len(text) - cut)
+    path.write_bytes(text[:keep])
+    (store.folder / STATUS).unlink()
+    before = Store.open(store.folder)
+    assert len(before.record.cells) == 2
+    # Going on after the tear must not swallow the new event.
+    before.append({"event": "cell_state", "cell": B, "state": "skipped", "reason": "why not"})
+    again = Store.open(store.folder).record
+    assert again.cells[B].state is CellState.SKIPPED
+    assert again.cells[A].attempts == before.record.cells[A].attempts
+
+
+def test_a_newer_journal_is_refused_with_what_to_do(tmp_path):
+    store = a_store(tmp_path)
+    path = store.folder / JOURNAL
+    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 9'))
+    with pytest.raises(FormatError, match="upgrade"):
+        Store.open(store.folder)
+
+
+def _hold(folder, held, release):
+    with Store.open(folder).locked():
+        held.set()
+        release.wait(20)
+
+
+def test_a_run_held_by_a_live_process_is_locked_and_free_after_its_death(tmp_path):
+    store = a_store(tmp_path)
+    context = multiprocessing.get_context("spawn")
+    held, release = context.Event(), context.Event()
+    holder = context.Process(target=_hold, args=(store.folder, held, release))
+    holder.start()
+    assert held.wait(20)
+    with pytest.raises(RunLocked, match=f"process {holder.pid}"), store.locked():
+        pass
+    holder.kill()
+    holder.join()
+    with store.locked():
+        assert store.record.state is RunState.RUNNING
+
+
+def test_the_newest_run_is_meant_when_none_is_named(tmp_path):
+    first = a_store(tmp_path, name="zebra")
+    time.sleep(1.1)
+    second = a_store(tmp_path, name="ant")
+    assert find_run(tmp_path, None) == second.folder
+    assert find_run(tmp_path, first.folder.name) == first.folder
+    assert find_run(tmp_path, str(first.folder)) == first.folder
+
+
+def test_a_run_that_does_not_exist_is_answered_with_those_that_do(tmp_path):
+    store = a_store(tmp_path)
+    with pytest.raises(RunNotFound, match=store.folder.name):
+        find_run(tmp_path, "nothing")
+    with pytest.raises(RunNotFound, match=r"slidesparse run MATRIX\.yaml"):
+        find_run(tmp_path / "empty", None)
+
+
+def test_only_an_unfinished_run_of_the_same_matrix_is_gone_on_with(tmp_path):
+    store = a_store(tmp_path, sha="1" * 64)
+    assert find_unfinished(tmp_path, "1" * 64) == store.folder
+    assert find_unfinished(tmp_path, "2" * 64) is None
+    store.append({"event": "run_state", "state": RunState.FINISHED})
+    assert find_unfinished(tmp_path, "1" * 64) is None
+
+
+def test_a_half_made_folder_is_no_run(tmp_path):
+    (tmp_path / ".night-20260301-100000.123.tmp").mkdir()
+    (tmp_path / ".night-20260301-100000.123.tmp" / PLAN).write_text("{}")
+    with pytest.raises(RunNotFound):
+        find_run(tmp_path, None)
