@@ -142,10 +142,12 @@ def section(rows: list[dict[str, Any]]) -> str:
     lines = [
         "### Against vLLM's own benchmark",
         "",
-        ("Same machine, back to back, one process each: this harness's worker and `run_vllm` of "
-        "`vllm/benchmarks/throughput.py` with `prequeue_requests`; same engine arguments, lengths, "
-        "number of requests and engine arrangement (engine core in the process). vLLM samples with "
-        "temperature 1, the harness greedily. Tokens per second, prompt and output."),
+        (
+            "Same machine, back to back, one process each: this harness's worker and `run_vllm` of "
+            "`vllm/benchmarks/throughput.py` with `prequeue_requests`; same engine arguments, lengths, "
+            "number of requests and engine arrangement (engine core in the process). vLLM samples with "
+            "temperature 1, the harness greedily. Tokens per second, prompt and output."
+        ),
         "",
         "| cell | this run | iterations | harness again | vLLM | harness / vLLM | run / vLLM |",
         "|:-----|---------:|-----------:|--------------:|-----:|---------------:|-----------:|",

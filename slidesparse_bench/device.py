@@ -97,8 +97,9 @@ def find_devices(engine: str, gpus: list[int] | None, cpu_memory_gib: float) -> 
     """The devices to run on, one lane each.
 
     The fake engine gets fake ones. Any other gets the GPUs of these indices (as `nvidia-smi`
-    counts), by default the first that CUDA_VISIBLE_DEVICES leaves visible, since the cards of one
-    machine may differ; without any GPU the CPU, with `cpu_memory_gib` GiB as its budget.
+    counts; all MIG instances of a partitioned one), by default the first that
+    CUDA_VISIBLE_DEVICES leaves visible, since the cards of one machine may differ; without any
+    GPU the CPU, with `cpu_memory_gib` GiB as its budget.
 
     Raises:
         UsageError: `gpus` or CUDA_VISIBLE_DEVICES names a GPU that is not there; `gpus` names one

@@ -79,9 +79,7 @@ def end(token: str, grace_s: float, *, session: int | None = None, settle_s: flo
     _send(signal.SIGTERM, ours)
     ours = _wait_until_gone(ours, grace_s)
     deadline = time.monotonic() + KILL_WAIT_S
-    # Looking again catches what was started in the meantime. What was found once stays on the
-    # list: a killed process that hangs in the driver no longer shows its environment.
-    while ours := {process for process in ours | find(token, session) if _lives(process)}:
+    while ours := _still_there(ours, token, session):
         names |= _describe(ours - names.keys())
         if time.monotonic() > deadline:
             break
@@ -96,6 +94,18 @@ def end_owned(token: str, grace_s: float) -> int:
     On resume this ends what a killed campaign left behind.
     """
     return len(end(token, grace_s).left)
+
+
+def _still_there(
+    known: set[psutil.Process], token: str, session: int | None
+) -> set[psutil.Process]:
+    """Those known that live, and any started since; a second look before it says none."""
+    for pause_s in (0.0, _LOOK_EVERY_S):  # in the middle of an exec there is no environment
+        time.sleep(pause_s)
+        # What was found once is kept: a killed process that hangs in the driver has none either.
+        if living := {process for process in known | find(token, session) if _lives(process)}:
+            return living
+    return set()
 
 
 def _carries(process: psutil.Process, token: str) -> bool:

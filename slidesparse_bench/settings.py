@@ -22,23 +22,28 @@ def _require(condition: bool, message: str) -> None:
 class Measurement:
     """When to stop measuring.
 
-    Iterations run until the 95 % confidence interval of the mean step time is within
-    ± `precision` (relative), at least `min_iterations` and at most the method's count, unless
-    `fixed_iterations` says how many. Warm-up runs until the step time is steady, at most
-    `max_warmup_iterations`.
+    Warm-up runs for `min_warmup_s` and until the step time is steady, at most
+    `max_warmup_iterations`. Iterations then run for `min_measure_s` and until the 95 % confidence
+    interval of the mean is within ± `precision` (relative), at least `min_iterations` and at most
+    the method's count; `fixed_iterations` says how many instead. The two times are there because
+    an interval from a third of a second cannot see a clock that is still settling.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     precision: float = 0.01
     min_iterations: int = 5
-    max_warmup_iterations: int = 20
+    min_warmup_s: float = 2.0
+    min_measure_s: float = 1.0
+    max_warmup_iterations: int = 1000
     fixed_iterations: int | None = None
 
     def __post_init__(self) -> None:
         _require(0 < self.precision < 1, "precision is a share, above 0 and below 1 (0.01 = 1 %)")
         _require(self.min_iterations >= 2, "min_iterations must be at least 2")
         _require(self.max_warmup_iterations >= 1, "max_warmup_iterations must be at least 1")
+        for name in ("min_warmup_s", "min_measure_s"):
+            _require(getattr(self, name) >= 0, f"{name} must be 0 or above")
         _require(
             self.fixed_iterations is None or self.fixed_iterations >= 1,
             "fixed_iterations must be at least 1",

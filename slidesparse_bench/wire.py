@@ -11,6 +11,7 @@ import dataclasses
 import enum
 import json
 import os
+import threading
 import types
 import typing
 from dataclasses import dataclass, field
@@ -255,7 +256,8 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """The same for any text."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Two lanes are two threads, and may write the same file at once.
+    beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     with beside.open("w", encoding="utf-8") as stream:
         stream.write(text)
         stream.flush()

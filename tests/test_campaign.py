@@ -94,7 +94,6 @@ def test_a_quiet_night_passes_every_cell_and_exits_with_0(work):
         (order("half_result", phase="verify", attempts=[1]), ["unknown", None]),
         (order("no_result", phase="verify", attempts=[1]), ["no_result", None]),
         (order("other_m"), ["m_mismatch", "m_mismatch"]),
-        (order("other_kernel", phase="verify"), ["wrong_kernel"]),
         (order("flood", value=4), [None]),
         (order("leave_child"), [None]),
         (order("leave_child_setsid"), [None]),
@@ -110,6 +109,13 @@ def test_misbehaviour_costs_its_own_cell_at_most(work, misbehaviour, classes):
     assert code == (0 if classes[-1] is None else 1)
     assert work.cell(GOOD)["state"] == "passed"
     assert ours_alive(work.run_folder.name) == []
+
+
+def test_another_kernel_than_asked_is_no_number(work):
+    orders = {"fake": {"misbehave": order("other_kernel", phase="verify")}}
+    work.write(backends=["cutlass"], engine_args=orders)
+    assert work.run() == 1
+    assert work.classes("tiny-llama.int8.cutlass.prefill.m512") == ["wrong_kernel"]
 
 
 def test_a_good_result_with_a_bad_exit_is_a_failure(work):

@@ -8,6 +8,7 @@ import platform
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ from slidesparse_bench.records import GpuProcess, MemorySnapshot
 
 TOKEN = f"testrun-{os.getpid()}/cell/1"
 QUESTIONS = [name for name in vars(FakeNvml) if name.startswith("nvml") and name[4].isupper()]
+NO_PID = 2**22 + 1
+"""Above the largest pid that Linux gives."""
 FIRST = FakeGpu(uuid="GPU-aaaa1111-0000")
 SECOND = FakeGpu(name="NVIDIA GeForce RTX 4090", uuid="GPU-aaaa2222-0000")
 THIRD = FakeGpu(uuid="GPU-bbbb3333-0000")
@@ -64,7 +67,10 @@ def start() -> Iterator[Callable[..., int]]:
         environment = processes.mark(dict(os.environ), token) if token else None
         command = [sys.executable, "-c", "import time; time.sleep(60)"]
         started.append(subprocess.Popen(command, env=environment))
-        return started[-1].pid
+        process = psutil.Process(started[-1].pid)
+        while not process.environ():  # in the middle of the exec
+            time.sleep(0.01)
+        return process.pid
 
     yield start
     for process in started:
@@ -373,11 +379,15 @@ def test_nothing_is_ours_without_a_token(start: Callable[..., int]) -> None:
     assert [process.ours for process in snapshot.processes] == [False]
 
 
-def test_process_of_another_container_and_unknown_share_are_kept() -> None:
-    hidden = 2**22 + 1  # above the largest pid that Linux gives
-    snapshot = only_gpu(FakeGpu(compute={hidden: None}, graphics={hidden: GIB})).snapshot(TOKEN)
+def test_processes_of_other_containers_and_unknown_shares_are_kept() -> None:
+    first, second = NO_PID, NO_PID + 1
+    gpu = FakeGpu(compute={first: GIB, second: None}, graphics={first: None})
+    snapshot = only_gpu(gpu).snapshot(TOKEN)
     assert snapshot is not None
-    assert snapshot.processes == [GpuProcess(hidden, "unknown process", GIB, ours=False)]
+    assert snapshot.processes == [
+        GpuProcess(first, "unknown process", GIB, ours=False),
+        GpuProcess(second, "unknown process", None, ours=False),
+    ]
 
 
 def test_unreadable_memory_is_unknown_and_not_lost() -> None:
@@ -511,16 +521,19 @@ def test_memory_of_an_attempt_is_waited_for_up_to_the_tolerance(waiting: Waiting
 def test_process_of_ours_is_waited_for_whatever_is_free(
     waiting: Waiting, start: Callable[..., int]
 ) -> None:
-    pid = start(TOKEN)
-    gpu = scripted([0.1], compute={pid: None})
-    before = MemorySnapshot(24 * GIB, 24 * GIB)
-    snapshot = waiting.until_returned(gpu, before, limit_s=0.0)
+    holders: dict[int, int | None] = {start(TOKEN): None}
+    gpu = only_gpu(FakeGpu(compute=holders))
+    before = gpu.snapshot(None)
+    options = {**waiting.options, "sleep": lambda _: holders.clear()}
+    snapshot = wait_until_returned(gpu, before, **options)
     assert snapshot is not None
-    assert [process.ours for process in snapshot.processes] == [True]
+    assert snapshot.processes == []
+    assert len(waiting.reasons) == 1
+    assert ", ours) holds an unknown amount" in waiting.reasons[0]
 
 
 def test_what_others_took_meanwhile_is_not_waited_for(waiting: Waiting) -> None:
-    other = 2**22 + 1
+    other = NO_PID
     gpu = scripted([14.0, 11.0], compute={other: 11 * GIB})
     before = MemorySnapshot(24 * GIB, 23 * GIB, [GpuProcess(other, "desktop", GIB, ours=False)])
     snapshot = waiting.until_returned(gpu, before)

@@ -14,9 +14,9 @@ HEAVY = ("torch", "vllm", "pandas", "matplotlib", "ray", "transformers")
 ALLOWED = {
     "torch": {"worker/engines/vllm_engine.py", "vllm_plugin/random_weights.py"},
     "vllm": {"worker/engines/vllm_engine.py", "vllm_plugin/random_weights.py"},
-    "pynvml": {"device.py"},
+    "pynvml": {"nvml.py"},
     "matplotlib": {"report/plots.py"},
-    "psutil": {"device.py", "processes.py"},
+    "psutil": {"device.py", "nvml.py", "processes.py"},
 }
 
 BLOCK_AND_RUN = """

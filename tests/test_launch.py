@@ -193,12 +193,22 @@ def test_environment_is_as_given_plus_the_marks(attempt: Attempt) -> None:
     }
 
 
-def test_stdin_is_empty_and_the_session_its_own(attempt: Attempt) -> None:
-    attempt.launch("""
-        import os, sys
-        print(repr(sys.stdin.read()), os.getsid(0) == os.getpgrp() == os.getpid())
-    """)
-    assert attempt.lines == ["'' True"]
+def test_stdin_is_empty_even_if_ours_is_not(attempt: Attempt) -> None:
+    ours, (read_end, write_end) = os.dup(0), os.pipe()
+    os.write(write_end, b"typed ahead")
+    os.dup2(read_end, 0)
+    try:
+        attempt.launch("import os; print(os.read(0, 100))")
+    finally:
+        os.dup2(ours, 0)
+        for descriptor in (ours, read_end, write_end):
+            os.close(descriptor)
+    assert attempt.lines == ["b''"]
+
+
+def test_session_and_group_are_its_own(attempt: Attempt) -> None:
+    attempt.launch("import os; print(os.getsid(0) == os.getpgrp() == os.getpid())")
+    assert attempt.lines == ["True"]
 
 
 def test_log_is_appended_to(attempt: Attempt) -> None:
@@ -237,19 +247,20 @@ def test_silent_is_ended_and_keeps_what_it_said(attempt: Attempt) -> None:
     assert attempt.lines == ["last words"]
 
 
-def test_phases_are_a_sign_of_life(attempt: Attempt) -> None:
-    phases = attempt.folder / "phases.jsonl"
+@pytest.mark.parametrize("name", ["worker.log", "phases.jsonl"])
+def test_output_and_phases_are_signs_of_life(attempt: Attempt, name: str) -> None:
     ending = attempt.launch(
         f"""
         import time
         for _ in range(10):
-            open({str(phases)!r}, "a").write("x")
-            time.sleep(0.2)
+            open({str(attempt.folder / name)!r}, "a").write("x")
+            time.sleep(0.15)
         """,
-        watched=[phases],
-        silence_s=1.2,
+        watched=[attempt.folder / "phases.jsonl"],
+        silence_s=1.0,
     )
     assert (ending.kind, ending.exit_code) == (EndingKind.EXITED, 0)
+    assert ending.duration_s > 1.5
 
 
 def test_sigterm_gives_time_to_clean_up(attempt: Attempt) -> None:
@@ -296,7 +307,9 @@ def test_exit_in_the_instant_of_the_stop_counts_as_exit(attempt: Attempt) -> Non
         time.sleep(0.5)
         attempt.stop.set()
 
-    ending = attempt.launch("print('done')", on_tick=stop_once_it_is_over)
+    slowly = "import time; time.sleep(0.4); print('done')"
+    ending = attempt.launch(slowly, on_tick=stop_once_it_is_over)
+    assert attempt.stop.is_set()
     assert (ending.kind, ending.exit_code) == (EndingKind.EXITED, 0)
 
 
@@ -364,6 +377,22 @@ def test_child_started_while_the_others_are_ended_is_found(attempt: Attempt) -> 
     assert len(attempt.lines) == 2
     assert not lives(int(attempt.lines[1]))
     assert ending.processes_left == 0
+
+
+def test_process_in_the_middle_of_an_exec_is_found_at_the_second_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    process = start(f"{RUN}/cell/1")
+    wait_until(lambda: processes.carries(process.pid, f"{RUN}/"))
+    real_find, looks = processes.find, []
+
+    def find(token: str, session: int | None) -> set[psutil.Process]:
+        looks.append(token)
+        return set() if len(looks) <= 2 else real_find(token, session)
+
+    monkeypatch.setattr(processes, "find", find)
+    assert end_owned(f"{RUN}/", 1.0) == 0
+    assert process.wait(1.0) == -signal.SIGKILL
 
 
 def test_process_that_renamed_itself_is_still_known_by_its_token(attempt: Attempt) -> None:

@@ -17,6 +17,11 @@ PREFILL = Cell.parse("a.int8.native.prefill.m512")
 DECODE = Cell.parse("a.int8.native.decode.m4")
 
 
+def at_once(**changes):
+    """Settings without the least times, so that a script of a few steps is enough."""
+    return Measurement(min_warmup_s=0, min_measure_s=0, **changes)
+
+
 class ScriptedEngine:
     """Runs iterations whose step times come from a given sequence."""
 
@@ -58,26 +63,38 @@ def noisy(share):
 
 def test_warm_up_goes_on_while_the_step_time_still_falls():
     engine = ScriptedEngine(PREFILL, [90.0, 40.0, 20.0, 10.0, 5.0, 4.9])
-    assert measure.warm_up(engine, PREFILL, Measurement()) == 6
+    assert measure.warm_up(engine, PREFILL, at_once()) == 6
+
+
+def test_warm_up_lasts_its_least_time_even_when_steady():
+    engine = ScriptedEngine(PREFILL, constant())
+    assert measure.warm_up(engine, PREFILL, Measurement(min_warmup_s=0.1)) == 50
+
+
+def test_a_quiet_prefill_is_measured_for_the_least_time():
+    rounds = measure.measure(
+        ScriptedEngine(PREFILL, constant()), PREFILL, Measurement(min_measure_s=0.099)
+    )
+    assert sum(r.iterations for r in rounds) == 50
 
 
 def test_warm_up_ends_at_its_limit_when_it_never_gets_steady():
-    engine = ScriptedEngine(PREFILL, itertools.cycle([1.0, 3.0]))
-    assert measure.warm_up(engine, PREFILL, Measurement(max_warmup_iterations=7)) == 7
+    engine = ScriptedEngine(PREFILL, itertools.accumulate(itertools.repeat(1.0)))
+    assert measure.warm_up(engine, PREFILL, at_once(max_warmup_iterations=7)) == 7
 
 
 def test_one_decode_iteration_is_enough_warm_up_when_its_thirds_agree():
     engine = ScriptedEngine(DECODE, constant())
-    assert measure.warm_up(engine, DECODE, Measurement()) == 1
+    assert measure.warm_up(engine, DECODE, at_once()) == 1
 
 
 def test_a_quiet_prefill_stops_after_the_least_number_of_iterations():
     engine = ScriptedEngine(PREFILL, constant())
-    assert [r.iterations for r in measure.measure(engine, PREFILL, Measurement())] == [5]
+    assert [r.iterations for r in measure.measure(engine, PREFILL, at_once())] == [5]
 
 
 def test_a_noisy_prefill_runs_until_the_interval_is_narrow_enough():
-    settings = Measurement(precision=0.01)
+    settings = at_once(precision=0.01)
     rounds = measure.measure(ScriptedEngine(PREFILL, noisy(0.03)), PREFILL, settings)
     times = measure.step_spread(rounds, PREFILL)
     assert 5 < sum(r.iterations for r in rounds) < 128
@@ -85,7 +102,7 @@ def test_a_noisy_prefill_runs_until_the_interval_is_narrow_enough():
 
 
 def test_a_hopelessly_noisy_prefill_stops_at_the_methods_count():
-    settings = Measurement(precision=0.001)
+    settings = at_once(precision=0.001)
     rounds = measure.measure(ScriptedEngine(PREFILL, noisy(0.5)), PREFILL, settings)
     assert sum(r.iterations for r in rounds) == 128
     assert not measure.precision_reached(measure.step_spread(rounds, PREFILL), settings)
@@ -93,7 +110,7 @@ def test_a_hopelessly_noisy_prefill_stops_at_the_methods_count():
 
 def test_fixed_iterations_are_one_round_of_exactly_that_many():
     engine = ScriptedEngine(PREFILL, noisy(0.5))
-    rounds = measure.measure(engine, PREFILL, Measurement(fixed_iterations=17))
+    rounds = measure.measure(engine, PREFILL, at_once(fixed_iterations=17))
     assert [r.iterations for r in rounds] == [17]
 
 
@@ -196,7 +213,7 @@ def metrics_of(cell, rounds):
     return measure.metrics(
         rounds,
         cell,
-        Measurement(),
+        at_once(),
         kernel="K",
         warmup_iterations=1,
         load_time_s=1.0,
@@ -205,4 +222,4 @@ def metrics_of(cell, rounds):
 
 
 def request_for(cell_id, pattern):
-    return Request(cell_id, 1, "fake", "fake", "", True, {}, None, pattern, Measurement(), 0)
+    return Request(cell_id, 1, "fake", "fake", "", True, {}, None, pattern, at_once(), 0)

@@ -135,6 +135,22 @@ def test_summary_does_not_praise_a_speedup_over_the_second_best():
     assert "cublaslt 40 (without cutlass)" in text
 
 
+@pytest.mark.parametrize(
+    ("dense", "compared"),
+    [
+        (build_failed(CUBLASLT), False),
+        (CellRecord(), False),
+        (build_skipped("unsupported on this device"), True),
+    ],
+    ids=["failed", "pending", "skipped"],
+)
+def test_dense_backend_that_might_be_the_best_one_keeps_a_speedup_out(dense, compared):
+    cells = {CELL: build_passed(), DENSE: build_passed(DENSE), CUBLASLT: dense}
+    summary = part(report(cells), "## Summary")
+    assert ("1 comparison" in summary) is compared
+    assert ("No sparse backend can be compared" in summary) is not compared
+
+
 def test_fake_run_says_loudly_that_no_number_is_a_measurement():
     for changes in (
         {"environment": {**ENVIRONMENT, "engine": "fake"}},

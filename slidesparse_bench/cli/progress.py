@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from pathlib import Path
+from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -39,7 +40,7 @@ class PlainProgress:
         self._printed: dict[str, tuple[object, ...]] = {}
         self._mutex = threading.Lock()
 
-    def __enter__(self) -> PlainProgress:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -84,7 +85,7 @@ class LiveProgress:
             console=console, get_renderable=self._render, refresh_per_second=4, transient=True
         )
 
-    def __enter__(self) -> LiveProgress:
+    def __enter__(self) -> Self:
         self._live.start()
         return self
 

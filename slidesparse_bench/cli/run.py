@@ -155,4 +155,3 @@ def _open_or_create(
 
 def register(app: typer.Typer) -> None:
     app.command()(run)
-

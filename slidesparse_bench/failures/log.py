@@ -13,7 +13,8 @@ from typing import BinaryIO
 
 BLOCK_BYTES = 1 << 20
 LONGEST_LINE_BYTES = 1 << 16
-"""A longer line is cut around its keyword: memory stays bounded whatever the file holds."""
+LONGEST_LEAD_BYTES = 1 << 12
+"""A longer line, or one with more before its keyword, is cut: memory and time stay bounded."""
 
 KEYWORDS = re.compile(
     rb"rror|ERROR|FATAL|CRITICAL|xception|Traceback|File \"|ailed|atal |ssert|imeout|imed out"
@@ -33,7 +34,7 @@ _GLOG_LEVELS = {"I": "INFO", "W": "WARNING", "E": "ERROR", "F": "FATAL"}
 _PREFIX = re.compile(
     r"(?:\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.,\d]*(?:Z|[+-]\d\d:?\d\d)?\]?\s+"  # a time
     r"|[A-Z][a-z]{2} +\d+ \d\d:\d\d:\d\d \S+ [\w./-]+\[\d+\]: "  # journald
-    r"|\((?P<process>[A-Za-z_][\w .:/-]*? ?pid=\d+[^)]*)\)[ ]?"  # vLLM, Ray
+    r"|\((?P<process>[A-Za-z_][^()]*?pid=\d+[^()]*)\)[ ]?"  # vLLM, Ray
     r"|\[(?P<rank>rank\d+)\]: ?"  # torch.distributed
     rf"|(?P<level>{_LEVELS}) \d\d-\d\d \d\d:\d\d:\d\d \[?[\w./<>-]+:\d+\][ ]?"  # vLLM
     rf"|(?P<plain_level>{_LEVELS}) [\w./-]+\.py:\d+: "
@@ -128,7 +129,7 @@ class LogReader:
             if match is None:
                 return -1, -1
             hit = match.end()
-            earliest = max(position, match.start() - LONGEST_LINE_BYTES)
+            earliest = max(position, match.start() - LONGEST_LEAD_BYTES)
             start = max(earliest, block.rfind(b"\n", earliest, hit) + 1)
             start = max(start, block.rfind(b"\r", start, hit) + 1)
         latest = min(len(block), hit + LONGEST_LINE_BYTES)

@@ -111,11 +111,6 @@ def scan_log(log: Path | Iterable[str], *, phase: str | None = None) -> Scan:
     return scanner.run(_as_stream(log))
 
 
-def scan_text(text: str, *, phase: str | None = None) -> Finding | None:
-    """What one message says by itself, e.g. that of an exception."""
-    return scan_log(text.splitlines(), phase=phase).cause
-
-
 def _as_stream(lines: Iterable[str]) -> BinaryIO:
     text = lines if isinstance(lines, str) else "\n".join(line.rstrip("\n") for line in lines)
     return io.BytesIO(text.encode("utf-8", "replace"))
@@ -134,7 +129,8 @@ def _needles(limit: Tier, *, of_warnings: bool = False) -> Needles:
     )
 
 
-_NEEDLES = {tier: _needles(tier) for tier in Tier}
+_NEEDLES = _needles(max(Tier))
+_GRAVE_NEEDLES = {tier: _needles(tier) for tier in Tier if tier <= Tier.ASSERTION}
 _WARNING_NEEDLES = _needles(max(Tier), of_warnings=True)
 _ANY_TIER = max(Tier)
 _MATCHED_CHARACTERS = 8192
@@ -244,10 +240,11 @@ class _Scanner:
 def _match(
     line: Line, prefixed: Prefixed, frames: set[str], limit: Tier, *, ends_traceback: bool
 ) -> Finding | None:
-    """The first signature, none of a tier beyond `limit`, that matches this line."""
+    """What the first signature that matches this line says, if its tier is not beyond `limit`."""
     text = prefixed.text[:_MATCHED_CHARACTERS]
     harmless = prefixed.level in _HARMLESS_LEVELS
-    needles = _WARNING_NEEDLES if harmless else _NEEDLES[limit]
+    # Above CAUSE a signature of a weak tier may stand before a strong one, so all are asked.
+    needles = _WARNING_NEEDLES if harmless else _GRAVE_NEEDLES.get(limit, _NEEDLES)
     places = sorted({place for needle, place in needles if needle in text})
     if not places or _NOISE.search(text):
         return None
@@ -256,7 +253,8 @@ def _match(
         if quoted and signature.failure_class == "python_bug":
             continue
         match = signature.search(text, frames, ends_traceback=ends_traceback)
-        if match and signature.tier <= limit:
+        if match is not None:
             facts = facts_of(match)
-            return Finding(line, prefixed, signature, facts, frames, ends_traceback, quoted)
+            found = Finding(line, prefixed, signature, facts, frames, ends_traceback, quoted)
+            return found if found.tier <= limit else None
     return None

@@ -82,6 +82,16 @@ _WORKER_PROVED = (
         hint="The batch needs {needed} of KV cache, {available} are available: {missing} short.",
     ),
     Signature(
+        id="memory_gate",
+        failure_class="gpu_memory_busy",
+        needles=("free of",),
+        pattern=rf"waited .+? for (?P<asked_gib>{_SIZE}) on (?P<device>.+?): (?P<free_gib>{_SIZE}) "
+        rf"free of (?P<total_gib>{_SIZE})(?:; (?P<holders>.+))?",
+        example="slidesparse: gpu_memory_busy: waited 5 min 00 s for 19.19 GiB on GPU 0: 8.10 GiB "
+        "free of 23.99 GiB; python3 (pid 4711) holds 15.10 GiB",
+        hint="{asked} are needed to start, {free} of {total} are free: {holders}.",
+    ),
+    Signature(
         id="worker_m_mismatch",
         failure_class="m_mismatch",
         needles=("slidesparse: m_mismatch: ",),
@@ -653,7 +663,7 @@ _ARCHITECTURE = (
         needles=("is not compatible with the current PyTorch",),
         tier=Tier.CLUE,
         counts_as_warning=True,
-        pattern=r"(?P<gpu>.+?) with CUDA capability sm_(?P<sm>\w+) is not compatible with the "
+        pattern=r"(?P<gpu>.{1,80}?) with CUDA capability sm_(?P<sm>\w+) is not compatible with the "
         r"current PyTorch",
         example="NVIDIA GeForce RTX 5080 with CUDA capability sm_120 is not compatible with the "
         "current PyTorch installation.",
@@ -666,7 +676,7 @@ _MODEL_FILES = (
         id="not_a_repository",
         failure_class="model_not_found",
         needles=("is not a valid model identifier", "Repo id must", "Invalid repository ID"),
-        pattern=r"(?P<model>\S+) is not a local folder and is not a valid model identifier"
+        pattern=r"(?P<model>\S{1,300}) is not a local folder and is not a valid model identifier"
         r"|HFValidationError: Repo id must.*?(?::|') ?'(?P<repository>[^']*)'"
         r"|Invalid repository ID or local directory specified",
         example="OSError: ./qwen2.5-7b-int8 is not a local folder and is not a valid model "
@@ -720,7 +730,7 @@ _MODEL_FILES = (
         ),
         pattern=r"Cannot find any (?:safetensors )?model weights with `(?P<model>[^`]+)`"
         r"|No model weights found in: `(?P<model_folder>[^`]+)`"
-        r"|(?P<repository>\S+) does not appear to have a file named (?P<file>\S+?)\.?(?: |$)"
+        r"|(?P<repository>\S{1,300}) does not appear to have a file named (?P<file>\S+?)\.?(?: |$)"
         r"|Could not detect config format for no config file found"
         r"|Could not find checkpoint files"
         r"|No such file or directory: \"?'?(?P<path>[^'\"]*(?:config\.json|\.safetensors|\.bin"
@@ -905,7 +915,7 @@ _ENVIRONMENT = (
         id="library_missing",
         failure_class="driver_or_env",
         needles=("cannot open shared object file", "undefined symbol", "' not found (required by"),
-        pattern=r"(?P<library>[\w.+/-]+\.so[\w.]*): (?:cannot open shared object file"
+        pattern=r"(?P<library>[\w.+/-]{1,300}\.so[\w.]*): (?:cannot open shared object file"
         r"|undefined symbol: (?P<symbol>\w+))"
         r"|version `?(?P<version>[\w.]+)' not found \(required by",
         example="ImportError: /opt/vllm/_C.abi3.so: undefined symbol: "
@@ -1035,12 +1045,13 @@ _CONFIGURATION = (
         hint="max_model_len {asked} was asked for, the model allows {allowed}.",
     ),
     Signature(
-        id="tensor_parallel_size",
+        id="sizes_do_not_divide",
         failure_class="unsupported_config",
-        needles=("must be divisible by", "is larger than the number of available GPUs"),
+        needles=("be divisible by", "is larger than the number of available GPUs", "needs to be "),
         pattern=r"attention heads \((?P<heads>\d+)\) must be divisible by tensor parallel size "
         r"\((?P<tensor_parallel_size>\d+)\)|World size \((?P<world_size>\d+)\) is larger than the "
-        r"number of available GPUs \((?P<gpus>\d+)\)|must be divisible by",
+        r"number of available GPUs \((?P<gpus>\d+)\)|(?:must|to) be divisible by"
+        r"|size\(\d\) needs to be (?:greater than|a non-zero multiple of)",
         example="  Value error, World size (2) is larger than the number of available GPUs (1) in "
         "this node.",
         hint="The sizes of model, GPUs and engine arguments do not divide as asked.",
@@ -1367,12 +1378,13 @@ _STOPPED = (
             "CANCELLED AT",
             "SIGTERM",
             "SIGINT",
+            "slidesparse: the campaign is gone",
             "Test interrupted!",
             "测试被中断",
         ),
         tier=Tier.INTERRUPTED,
         pattern=r"^KeyboardInterrupt\b|CANCELLED AT |[Rr]eceived (?:signal )?(?:SIGTERM|SIGINT)"
-        r"|Test interrupted!|测试被中断",
+        r"|^slidesparse: the campaign is gone|Test interrupted!|测试被中断",
         example='Traceback (most recent call last):\n  File "/opt/vllm/entrypoints/llm.py", line '
         "912, in _run_engine\n    step_outputs = self.llm_engine.step()\nKeyboardInterrupt",
     ),

@@ -214,7 +214,7 @@ def _tiny(
         attention_bias=family is Family.QWEN2,
         rms_norm_eps=1e-5,
         rope_theta=rope_theta,
-        max_position_embeddings=4096,
+        max_position_embeddings=131072,
         source="synthetic",
     )
 

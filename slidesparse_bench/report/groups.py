@@ -9,6 +9,7 @@ from functools import cached_property
 
 from slidesparse_bench.backends import BACKENDS
 from slidesparse_bench.cell import Cell, Quantization, Sparsity, Stage
+from slidesparse_bench.records import CellState
 from slidesparse_bench.report.markdown import percent
 from slidesparse_bench.report.view import CellView, RunView
 
@@ -126,8 +127,18 @@ class Group:
         return max(at_m, key=lambda series: self.rate_of(m, series) or 0.0, default=None)
 
     def dense_missing(self, m: int) -> list[Series]:
-        """Dense series that have numbers, but not at this M: the best one may be among them."""
-        return [series for series in self.dense if not self.rate_of(m, series)]
+        """Dense series that might have a number at this M: failed, not finished, not planned.
+
+        The best dense backend may be among them, and a comparison with the second best flatters.
+        Skipped cells are no such case: they cannot run on this device.
+        """
+        missing = []
+        for series in self.series:
+            cell = self.cells.get((m, series))
+            skipped = cell is not None and cell.state is CellState.SKIPPED
+            if series.is_dense and not skipped and not self.rate(cell):
+                missing.append(series)
+        return missing
 
     @property
     def can_compare(self) -> bool:

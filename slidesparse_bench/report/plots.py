@@ -6,7 +6,6 @@ colours (Okabe and Ito) differ in lightness, and the states of the heat map are 
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +39,7 @@ STATES = {
 def can_draw() -> tuple[bool, str]:
     """Whether plots can be drawn here, else the reason."""
     try:
-        importlib.import_module("matplotlib.figure")
+        import matplotlib.figure  # noqa: F401 - whether it can be imported is the question
     except ImportError:
         return False, "matplotlib is not installed (`pip install 'slidesparse-bench[plots]'`)"
     return True, ""
@@ -64,8 +63,9 @@ def write(view: RunView, folder: Path) -> list[Path]:
 
 def _new_figure(width: float, height: float) -> Any:
     """A figure that no window system and no global state knows of. Sizes in inches."""
-    module = importlib.import_module("matplotlib.figure")
-    return module.Figure(figsize=(width, height), layout="constrained")
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def draw_lines(figure: LineFigure) -> Any:
@@ -131,13 +131,14 @@ def _label_m_axis(axes: Any, ms: Sequence[float]) -> None:
 
 def draw_map(figure: HeatMap) -> Any:
     """The matplotlib figure of the states, one lettered square per cell; blank = not planned."""
+    from matplotlib.patches import Rectangle
+
     rows, columns = len(figure.row_labels), len(figure.column_labels)
     canvas = _new_figure(4.0 + 0.42 * columns, 1.6 + 0.26 * rows)
     axes = canvas.subplots()
-    patches = importlib.import_module("matplotlib.patches")
     for (row, column), state in figure.states.items():
         letter, colour, _ = STATES[state]
-        axes.add_patch(patches.Rectangle((column, row), 1, 1, facecolor=colour, edgecolor="white"))
+        axes.add_patch(Rectangle((column, row), 1, 1, facecolor=colour, edgecolor="white"))
         axes.text(column + 0.5, row + 0.5, letter, ha="center", va="center", fontsize=8)
     axes.set_xlim(0, columns)
     axes.set_ylim(rows, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import statistics
 from collections.abc import Sequence
 
 from slidesparse_bench.cell import Cell, Stage, Workload
@@ -14,17 +15,30 @@ from slidesparse_bench.worker.engines import Engine
 from slidesparse_bench.worker.statistics import spread
 
 STEADY = 0.05
-"""Warm-up ends when two samples in a row differ by less than this share."""
+"""Warm-up ends when the newest quarter of its samples is this close to the quarter before."""
 
 
 def warm_up(engine: Engine, cell: Cell, settings: Measurement) -> int:
     """Run single iterations until the step time is steady; returns how many it took."""
     samples: list[float] = []
+    elapsed_s = 0.0
     for done in range(1, settings.max_warmup_iterations + 1):
-        samples += _warmup_samples(engine.run(1), cell)
-        if len(samples) >= 3 and abs(samples[-1] - samples[-2]) < STEADY * samples[-2]:
+        one = engine.run(1)
+        elapsed_s += one.elapsed_s
+        samples += _warmup_samples(one, cell)
+        if elapsed_s >= settings.min_warmup_s and is_steady(samples):
             return done
     return settings.max_warmup_iterations
+
+
+def is_steady(samples: Sequence[float]) -> bool:
+    """Whether the newest quarter of the samples (their median) repeats the quarter before."""
+    if len(samples) < 3:
+        return False
+    width = max(1, len(samples) // 4)
+    newest, before = samples[-width:], samples[-2 * width : -width]
+    previous = statistics.median(before)
+    return abs(statistics.median(newest) - previous) < STEADY * previous
 
 
 def _warmup_samples(done: Round, cell: Cell) -> list[float]:
@@ -44,10 +58,13 @@ def measure(engine: Engine, cell: Cell, settings: Measurement) -> list[Round]:
     least = settings.min_iterations if cell.stage is Stage.PREFILL else 1
     rounds = [engine.run(min(least, limit))]
     while (done := _iterations(rounds)) < limit:
-        times = step_spread(rounds, cell)
-        if precision_reached(times, settings):
+        missing = max(
+            _missing_for_precision(step_spread(rounds, cell), done, settings),
+            _missing_for_time(rounds, done, settings),
+        )
+        if not missing:
             break
-        rounds.append(engine.run(min(_iterations_missing(times, done, settings), limit - done)))
+        rounds.append(engine.run(min(missing, limit - done)))
     return rounds
 
 
@@ -57,12 +74,19 @@ def precision_reached(times: Spread, settings: Measurement) -> bool:
     return half_width is not None and half_width <= settings.precision * times.mean
 
 
-def _iterations_missing(times: Spread, done: int, settings: Measurement) -> int:
+def _missing_for_precision(times: Spread, done: int, settings: Measurement) -> int:
     """The interval narrows with the square root of the count; never more than double at once."""
+    if precision_reached(times, settings):
+        return 0
     if times.ci95_half_width is None:
         return done
     needed = done * (times.ci95_half_width / (settings.precision * times.mean)) ** 2
     return max(1, min(math.ceil(needed) - done, done))
+
+
+def _missing_for_time(rounds: Sequence[Round], done: int, settings: Measurement) -> int:
+    elapsed_s = sum(each.elapsed_s for each in rounds)
+    return max(0, math.ceil((settings.min_measure_s - elapsed_s) / elapsed_s * done))
 
 
 def _iterations(rounds: Sequence[Round]) -> int:

@@ -90,15 +90,14 @@ def _advice(general: str, cells: list[CellView]) -> str:
 
 
 def _facts(cells: list[CellView]) -> list[str]:
-    """Numbers the explanation rests on, as a range over the cells."""
+    """Numbers the explanation rests on, as a range over the cells; not what the log line says."""
     values: dict[str, list[Any]] = {}
-    for view in cells:
-        for name, value in (view.failure.facts if view.failure else {}).items():
-            values.setdefault(name, []).append(value)
-    if not values:
-        return []
+    for failure in [view.failure for view in cells if view.failure]:
+        for name, value in failure.facts.items():
+            if not (isinstance(value, str) and value in failure.root_cause):
+                values.setdefault(name, []).append(value)
     texts = [f"{code(name)} {_range(found)}" for name, found in sorted(values.items())]
-    return [f"**Facts:** {', '.join(texts)}"]
+    return [f"**Facts:** {', '.join(texts)}"] if texts else []
 
 
 def _range(values: list[Any]) -> str:

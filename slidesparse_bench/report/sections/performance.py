@@ -148,7 +148,7 @@ def _ratio_text(view: RunView, group: Group, m: int, series: Series) -> str:
     cell = group.cells.get((m, series))
     if cell is None or group.rate(cell) is None:
         return cell.missing if cell else "not planned"
-    against = [group.reference, group.best_dense(m)][: len(group.dense)]
+    against = [group.reference, *([group.best_dense(m)] if len(group.dense) > 1 else [])]
     ratios = [group.ratio(m, series, other) for other in against if other != series]
     if not any(ratios):
         return "nothing to compare with"
@@ -180,7 +180,7 @@ def _typical(group: Group, others: list[Series]) -> str:
     ]
     if len(group.dense) > 1:
         complete = [m for m in group.ms if not group.dense_missing(m)]
-        what = "the best dense backend, where all dense ones have a number"
+        what = "the best dense backend, at M where no dense one is missing"
         lines.append(_means(group, others, complete, group.best_dense, what))
     return bullets(line for line in lines if line)
 

@@ -61,7 +61,7 @@ def devices(view: RunView) -> str:
 
 def _driver(view: RunView) -> str:
     if not view.gpus:
-        return ""
+        return "none" if view.is_fake or view.is_cpu else ""
     driver, cuda = view.gpus[0].get("driver"), view.gpus[0].get("cuda_driver")
     return _text(driver) + (f" (CUDA {cuda})" if driver and cuda else "")
 

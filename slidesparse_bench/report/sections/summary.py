@@ -97,8 +97,8 @@ def _speedups(view: RunView) -> str:
         f"{counted(len(found), 'comparison')}, from {min(values):.2f}x to {max(values):.2f}x, "
         f"median {statistics.median(values):.2f}x. The largest is {group.title}, M = {m}: "
         f"{series.title} runs at {ratio.value:.2f}x of {against.name if against else 'none'}"
-        f"{view.marks(largest)}. Counted are cells at which every dense backend of their table "
-        "has a number."
+        f"{view.marks(largest)}. Left out are cells at which a dense backend failed, did not finish "
+        "or was not planned: it might be the best one."
     )
     return blocks([text, view.note_lines([largest])])
 
@@ -147,11 +147,8 @@ def _steps(view: RunView) -> Iterator[str]:
             f"{counted(len(waiting), 'cell')} did not finish: "
             f"`slidesparse run {view.folder}/matrix.yaml` resumes this run."
         )
-    refused = [
-        each
-        for each in view.in_state(CellState.SKIPPED)
-        if each.planned.get("verdict") == FitVerdict.DOES_NOT_FIT
-    ]
+    skipped = view.in_state(CellState.SKIPPED)
+    refused = [v for v in skipped if v.planned.get("verdict") == FitVerdict.DOES_NOT_FIT]
     if refused:
         yield (
             f"{counted(len(refused), 'cell')} did not fit by the plan's estimate: `infeasible: try` "

@@ -1,0 +1,78 @@
+"""`slidesparse classify`: a log on disk, alone or in the folder of an attempt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from slidesparse_bench.errors import FormatError, UsageError
+from slidesparse_bench.failures.classify import as_success, classify, judge
+from slidesparse_bench.failures.ending import Outcome
+from slidesparse_bench.failures.scan import scan_log
+from slidesparse_bench.records import Attempt, Failure
+from slidesparse_bench.wire import Result, decode, read_json
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What the campaign keeps in an attempt's folder as `attempt.json`, as far as it is read."""
+
+    attempt: Attempt
+
+
+def classify_log_file(path: Path) -> dict[str, Any]:
+    """One entry of `classify --json` (contract, section Files).
+
+    The `worker.log` of an attempt folder is read together with the result and the record beside
+    it. Any other log of a run that worked, or one without any error, is `success_noise`.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from error
+    failure = _failure_of_file(path)
+    return {
+        "file": str(path),
+        "class": failure.failure_class,
+        "verdict": failure.verdict.value,
+        "root_cause": failure.root_cause,
+        "line": failure.evidence.line,
+        "retryable": failure.retryable,
+        "hint": failure.hint,
+    }
+
+
+def _failure_of_file(path: Path) -> Failure:
+    if path.name != "worker.log" or not (path.parent / "request.json").exists():
+        scan = scan_log(path)
+        harmless = scan.worked or not (scan.cause or scan.proved or scan.last_error)
+        return as_success(scan, str(path)) if harmless else judge(scan, Outcome(), None, str(path))
+    kept = _beside(path, "attempt.json", _Kept)
+    result = _beside(path, "result.json", Result)
+    if result is not None and result.ok and (kept is None or kept.attempt.failure is None):
+        return as_success(scan_log(path), str(path))
+    error = result.error if result is not None else None
+    known = kept.attempt if kept is not None else None
+    return classify(
+        path,
+        exit_code=known.exit_code if known else None,
+        signal=known.signal if known else None,
+        ending=known.ending if known else None,
+        phase=(known.phase if known else None) or (error.phase if error else None),
+        worker_error=error,
+    )
+
+
+def _beside(path: Path, name: str, kind: type[_T]) -> _T | None:
+    """A file of the attempt's folder; None when it is missing or cannot be read."""
+    try:
+        return decode(kind, read_json(path.parent / name))
+    except FormatError:
+        return None

@@ -1,0 +1,102 @@
+"""Whatever a log holds, it is classified: bytes, cuts, interleavings, any ending."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slidesparse_bench.failures import CLASSES, classify, classify_log_file
+from slidesparse_bench.failures import log as reading
+from slidesparse_bench.failures.signatures import SIGNATURES
+from slidesparse_bench.records import Failure
+
+EXAMPLES = [signature.example for signature in SIGNATURES]
+ENDINGS = (None, "exited", "signalled", "timed_out", "silent", "interrupted", "lost", "else")
+SIGNALS = (None, "SIGKILL", "SIGSEGV", "9", "11", "RTMIN", "-9", "")
+
+known = st.fixed_dictionaries(
+    {},
+    optional={
+        "exit_code": st.one_of(st.none(), st.integers(-300, 300)),
+        "signal": st.sampled_from(SIGNALS),
+        "ending": st.sampled_from(ENDINGS),
+        "phase": st.sampled_from((None, "load_weights", "measure", "another")),
+    },
+)
+pieces = st.one_of(
+    st.sampled_from(EXAMPLES),
+    st.sampled_from(EXAMPLES).flatmap(
+        lambda text: st.integers(0, len(text)).map(lambda cut: text[cut:])
+    ),
+    st.text(max_size=80),
+    st.sampled_from(["\r", "\n", "\x00", "\x1b[31m", "Traceback (most recent call last):", "  "]),
+)
+
+
+def is_complete(failure: Failure, lines: int | None = None) -> bool:
+    known_class = failure.failure_class in CLASSES
+    line = failure.evidence.line
+    inside = line is None or line >= 1
+    if lines is not None and line is not None:
+        inside = inside and line <= lines
+    return known_class and inside and bool(failure.hint) and isinstance(failure.root_cause, str)
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("fuzz") / "some.log"
+
+
+@given(st.binary(max_size=4000), known)
+def test_random_bytes_are_classified(log, data, ending):
+    log.write_bytes(data)
+    assert is_complete(classify(log, **ending), data.count(b"\n") + 1)
+    assert classify_log_file(log)["class"] in CLASSES
+
+
+@given(st.lists(pieces, max_size=12), known)
+def test_cut_and_joined_logs_are_classified(log, parts, ending):
+    text = "\n".join(parts)
+    log.write_text(text, encoding="utf-8", errors="replace", newline="")
+    from_file = classify(log, **ending)
+    assert is_complete(from_file, text.count("\n") + 1)
+    assert is_complete(classify(text.split("\n"), **ending))
+
+
+@given(st.randoms(use_true_random=False), st.integers(2, 6))
+def test_interleaved_processes_are_classified(source: random.Random, count: int):
+    streams = [source.choice(EXAMPLES).split("\n") for _ in range(count)]
+    lines = []
+    while any(streams):
+        lines.append(source.choice([stream for stream in streams if stream]).pop(0))
+    assert is_complete(classify(lines, exit_code=1), len(lines))
+
+
+@given(st.sampled_from(SIGNATURES), st.integers(1, 400), known)
+def test_block_borders_change_nothing(monkeypatch_module, log, signature, block, ending):
+    log.write_text(signature.example + "\n", encoding="utf-8")
+    whole = classify(log, **ending)
+    monkeypatch_module.setattr(reading, "BLOCK_BYTES", block)
+    assert classify(log, **ending) == whole
+    monkeypatch_module.undo()
+
+
+@pytest.fixture(scope="module")
+def monkeypatch_module():
+    patch = pytest.MonkeyPatch()
+    yield patch
+    patch.undo()
+
+
+@given(st.sampled_from(SIGNATURES), st.binary(max_size=300))
+def test_cause_is_found_beside_broken_bytes(log, signature, noise):
+    junk = noise.replace(b"slidesparse", b"").replace(b"T", b"").replace(b"E", b"")
+    example = signature.example.encode()
+    log.write_bytes(junk + b"\n" + example + b"\n" + junk)
+    found = classify(log, exit_code=1)
+    assert is_complete(found)
+    assert found.failure_class == signature.failure_class
