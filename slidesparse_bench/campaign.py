@@ -20,11 +20,11 @@ from slidesparse_bench.errors import HarnessVerdict
 from slidesparse_bench.executors import LOG, Executor, Order
 from slidesparse_bench.failures import classify
 from slidesparse_bench.feasibility import DEFAULT_UTILIZATION
-from slidesparse_bench.lane import Lane
+from slidesparse_bench.lane import WILL_BE_TRIED_AGAIN, Lane
 from slidesparse_bench.matrix import Matrix
 from slidesparse_bench.models import materialize
 from slidesparse_bench.plan import PlannedCell, Sources, engine_args, will_run
-from slidesparse_bench.records import Attempt, CellState, RunState
+from slidesparse_bench.records import Attempt, CellState, Evidence, RunState
 from slidesparse_bench.store import Store, now
 from slidesparse_bench.wire import SCHEMA_VERSION, Metrics, Request, write_json
 
@@ -120,7 +120,7 @@ class Campaign:
             request=request,
             folder=self.store.attempt_folder(cell.id, n),
             device=device,
-            token=f"{self.store.record.run_id}/{cell.id}/{n}",
+            token=f"{self.store.owner}/{cell.id}/{n}",
             timeouts=self.matrix.timeouts_for(cell),
             needed_bytes=int(utilization * device.facts.memory_bytes),
         )
@@ -143,22 +143,23 @@ class Campaign:
 
     def _close_lost_attempts(self) -> None:
         """Attempts that a killed campaign left open end as `interrupted`; their processes too."""
-        run_id = self.store.record.run_id
         for cell_id, cell in list(self.store.record.cells.items()):
             for attempt in [a for a in cell.attempts if a.ended is None]:
                 grace_s = self.matrix.timeouts_for(Cell.parse(cell_id)).grace_s
-                left = self.executor.clean_up(f"{run_id}/{cell_id}/{attempt.n}", grace_s)
+                left = self.executor.clean_up(f"{self.store.owner}/{cell_id}/{attempt.n}", grace_s)
                 log = self.store.attempt_folder(cell_id, attempt.n) / LOG
                 failure = classify(
                     ["slidesparse: interrupted: the campaign was killed while this attempt ran"],
                     ending="interrupted",
                     evidence_file=self.store.relative(log),
                 )
+                # That line is ours; the log of a killed attempt says nothing of it.
+                failure = replace(failure, evidence=Evidence(failure.evidence.file, None))
                 ended = replace(
                     attempt, ended=now(), ending="lost", processes_left=left, failure=failure
                 )
                 self.record_end(cell_id, ended, None)
-                self.set_state(cell_id, CellState.PENDING, "interrupted; will be tried again")
+                self.set_state(cell_id, CellState.PENDING, WILL_BE_TRIED_AGAIN)
 
     def _skip_what_cannot_run(self, selection: Sequence[str]) -> list[str]:
         to_run = []

@@ -14,13 +14,14 @@ from slidesparse_bench.executors import LOG, PHASES, Order, Outcome, Watch, refu
 from slidesparse_bench.failures import classify
 from slidesparse_bench.launch import EndingKind
 from slidesparse_bench.records import Attempt, CellState, Failure
-from slidesparse_bench.retry import decide
+from slidesparse_bench.retry import Decision, decide
 from slidesparse_bench.store import now
 from slidesparse_bench.wire import Metrics, last_phase
 
 if TYPE_CHECKING:
     from slidesparse_bench.campaign import Campaign
 
+WILL_BE_TRIED_AGAIN = "stopped before its end; will be tried again"
 ENDS_LANE = {"gpu_lost": "its GPU was lost"}
 ENDS_RUN = {"disk_full": "the disk is full"}
 
@@ -62,16 +63,21 @@ class Lane(threading.Thread):
             assert failure is not None
             decision = decide(record.attempts, settings=settings, first=first)
             self._react(failure)
-            if self._campaign.stop.is_set() or self._lost:
-                interrupted = failure.failure_class == "interrupted"
-                state = CellState.PENDING if interrupted else CellState.FAILED
-                self._campaign.set_state(cell.id, state, _reason(failure, decision.reason))
-                return
-            if not decision.retry:
-                reason = _reason(failure, decision.reason)
-                self._campaign.set_state(cell.id, CellState.FAILED, reason)
+            if self._is_over(cell, failure, decision):
                 return
             changes, why = {**changes, **decision.changes}, decision.reason
+
+    def _is_over(self, cell: Cell, failure: Failure, decision: Decision) -> bool:
+        """Whether this was the cell's last attempt for now; says so on its record."""
+        stopping = self._campaign.stop.is_set() or self._lost
+        if decision.retry and not stopping:
+            return False
+        if decision.retry or failure.failure_class == "interrupted":
+            self._campaign.set_state(cell.id, CellState.PENDING, WILL_BE_TRIED_AGAIN)
+        else:
+            reason = _reason(failure, decision.reason)
+            self._campaign.set_state(cell.id, CellState.FAILED, reason)
+        return True
 
     def _react(self, failure: Failure) -> None:
         """Some failures concern more than their cell."""

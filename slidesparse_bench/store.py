@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import threading
@@ -111,6 +112,15 @@ class Store:
             _append_line(self.folder / JOURNAL, json.dumps(event, ensure_ascii=False))
             self.record.apply(event)
             write_json(self.folder / STATUS, status_json(self.record))
+
+    @property
+    def owner(self) -> str:
+        """What marks this run's processes: unlike the run id, unique on a machine.
+
+        Two runs of one name may begin in the same second in different folders.
+        """
+        digest = hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()
+        return f"{self.record.run_id}.{digest[:12]}"
 
     def attempt_folder(self, cell_id: str, n: int) -> Path:
         return self.folder / "cells" / cell_id / f"attempt-{n}"

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from slidesparse_bench.cli import invoke
+from slidesparse_bench.store import Store
 from slidesparse_bench.wire import ATTEMPT_VARIABLE
 
 GOOD = "tiny-llama.int8.native.prefill.m512"
@@ -108,7 +109,7 @@ def test_misbehaviour_costs_its_own_cell_at_most(work, misbehaviour, classes):
     assert work.cell()["state"] == ("passed" if classes[-1] is None else "failed")
     assert code == (0 if classes[-1] is None else 1)
     assert work.cell(GOOD)["state"] == "passed"
-    assert ours_alive(work.run_folder.name) == []
+    assert ours_alive(work.run_folder) == []
 
 
 def test_another_kernel_than_asked_is_no_number(work):
@@ -338,7 +339,7 @@ def test_kill_9_costs_the_cell_in_flight_and_the_same_command_goes_on(work):
     assert snapshot(run / "cells" / GOOD) == before
     assert work.classes() == ["interrupted", None]
     assert work.cell()["attempts"][0]["ending"] == "lost"
-    assert ours_alive(run.name) == []
+    assert ours_alive(run) == []
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -352,7 +353,7 @@ def test_an_interrupted_campaign_saves_its_state_and_its_code_says_so(work, numb
     assert work.status()["state"] == "interrupted"
     assert work.classes() == ["interrupted"]
     assert work.cell()["state"] == "pending"
-    assert ours_alive(work.run_folder.name) == []
+    assert ours_alive(work.run_folder) == []
     assert work.run() == 0
     assert work.classes() == ["interrupted", None]
 
@@ -388,14 +389,15 @@ def attempt_file(work, name, n=1):
     return work.run_folder / "cells" / BAD / f"attempt-{n}" / name
 
 
-def ours_alive(run_id):
+def ours_alive(run_folder):
     """Processes that still carry a token of this run."""
+    owner = Store.open(run_folder).owner
     alive = []
     for process in psutil.process_iter():
         try:
             token = process.environ().get(ATTEMPT_VARIABLE, "")
         except (psutil.Error, OSError):
             continue
-        if token.startswith(f"{run_id}/") and process.pid != os.getpid():
+        if token.startswith(f"{owner}/") and process.pid != os.getpid():
             alive.append(process.pid)
     return alive

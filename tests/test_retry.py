@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slidesparse_bench.failures import CLASSES
@@ -15,23 +15,24 @@ from slidesparse_bench.retry import UTILIZATION, Decision, decide
 from slidesparse_bench.settings import RetrySettings
 from slidesparse_bench.units import GIB
 
-SETTINGS = RetrySettings()
+LIMITS = RetrySettings()
 
 
 def failed(
     failure_class: str,
     utilization: float | None = 0.80,
+    /,
     *,
     n: int = 1,
-    total_gib: float | None = None,
-    free_gib: float | None = None,
+    device_gib: float | None = None,
+    device_free_gib: float | None = None,
     **facts: Any,
 ) -> Attempt:
     """An attempt that ended in a class, with what its log and the driver said."""
     snapshot = None
-    if total_gib is not None:
-        free = total_gib if free_gib is None else free_gib
-        snapshot = MemorySnapshot(int(total_gib * GIB), int(free * GIB))
+    if device_gib is not None:
+        free = device_gib if device_free_gib is None else device_free_gib
+        snapshot = MemorySnapshot(int(device_gib * GIB), int(free * GIB))
     return Attempt(
         n=n,
         started="2026-03-01T12:00:00+00:00",
@@ -48,10 +49,10 @@ def failed(
     )
 
 
-def after(*attempts: Attempt, settings: RetrySettings = SETTINGS, first: int = 1) -> Decision:
+def after(*attempts: Attempt, limits: RetrySettings = LIMITS, first: int = 1) -> Decision:
     """The decision after these attempts, numbered in order."""
     numbered = [replace(attempt, n=n) for n, attempt in enumerate(attempts, start=1)]
-    return decide(numbered, settings=settings, first=first)
+    return decide(numbered, settings=limits, first=first)
 
 
 def kv(utilization: float, available: float | None = 0.31, **known: Any) -> Attempt:
@@ -59,12 +60,9 @@ def kv(utilization: float, available: float | None = 0.31, **known: Any) -> Atte
     return failed("kv_cache_insufficient", utilization, **facts, **known)
 
 
-def busy(utilization: float, free: float, total: float = 23.99) -> Attempt:
-    facts = {"free_gib": free, "total_gib": total, "utilization": utilization}
-    return failed("gpu_memory_busy", utilization).__class__(
-        **{**failed("gpu_memory_busy", utilization, **{"x": 0}).__dict__}
-        | {"failure": replace(failed("gpu_memory_busy").failure, facts=facts)}
-    )
+def busy(utilization: float, free: float) -> Attempt:
+    facts = {"free_gib": free, "total_gib": 23.99, "utilization": utilization}
+    return failed("gpu_memory_busy", utilization, **facts)
 
 
 @pytest.mark.parametrize("failure_class", sorted(CLASSES))
@@ -88,7 +86,7 @@ def test_once_means_once_per_class(failure_class):
 
 
 def test_utilization_climbs_to_the_first_step_that_suffices():
-    decision = after(kv(0.80, total_gib=23.99))
+    decision = after(kv(0.80, device_gib=23.99))
     assert decision.changes == {UTILIZATION: 0.90}
     assert decision.reason == (
         "gpu_memory_utilization 0.80 -> 0.90: 2.71 GiB of KV cache instead of 0.31 GiB"
@@ -115,7 +113,7 @@ def test_without_numbers_the_next_step_is_tried():
 
 
 def test_negative_room_that_the_engine_stated_rules_steps_out():
-    stated = failed("kv_cache_insufficient", 0.80, total_gib=10.0, kv_cache_gib=-1.4)
+    stated = failed("kv_cache_insufficient", 0.80, device_gib=10.0, kv_cache_gib=-1.4)
     assert after(stated).changes == {UTILIZATION: 0.95}
 
 
@@ -132,9 +130,9 @@ def test_cache_that_does_not_grow_ends_the_climb():
 
 
 def test_ladder_never_asks_for_more_than_is_free():
-    decision = after(kv(0.90, total_gib=24.0, free_gib=22.8))
+    decision = after(kv(0.90, available=0.9, device_gib=24.0, device_free_gib=22.8))
     assert decision.changes == {UTILIZATION: 0.93}
-    nothing_left = after(kv(0.90, total_gib=24.0, free_gib=21.0))
+    nothing_left = after(kv(0.90, device_gib=24.0, device_free_gib=21.0))
     assert nothing_left.reason == (
         "what is free allows gpu_memory_utilization 0.85, 0.90 was too low"
     )
@@ -194,16 +192,14 @@ def test_busy_memory_that_moves_is_waited_for_again():
 
 
 def test_free_memory_of_the_driver_leaves_room_for_the_context():
-    gate = failed("gpu_memory_busy", 0.80, total_gib=24.0, free_gib=12.4)
+    gate = failed("gpu_memory_busy", 0.80, device_gib=24.0, device_free_gib=12.4)
     assert after(gate, gate).changes == {UTILIZATION: 0.49}
 
 
 def test_busy_memory_below_what_the_cache_needs_ends_it():
     decision = after(kv(0.80, available=None), busy(0.90, 18.0), busy(0.90, 18.0))
     assert not decision.retry
-    assert "allows gpu_memory_utilization 0.75 or less" in decision.reason or (
-        "allows gpu_memory_utilization 0.75 only" in decision.reason
-    )
+    assert "allows gpu_memory_utilization 0.74 only" in decision.reason
 
 
 def test_compile_failure_is_tried_eagerly_once():
@@ -216,8 +212,8 @@ def test_compile_failure_is_tried_eagerly_once():
 def test_interrupted_attempts_are_always_retried_and_never_counted():
     stopped = failed("interrupted")
     one = RetrySettings(max_attempts=1)
-    assert after(*[stopped] * 20, settings=one).retry
-    assert not after(*[stopped] * 20, failed("unknown"), settings=one).retry
+    assert after(*[stopped] * 20, limits=one).retry
+    assert not after(*[stopped] * 20, failed("unknown"), limits=one).retry
     assert after(*[stopped] * 20, failed("unknown")).retry
 
 
@@ -229,12 +225,12 @@ def test_older_commands_do_not_count():
 
 def test_attempts_are_bounded():
     two = RetrySettings(max_attempts=2)
-    decision = after(kv(0.80), kv(0.90, available=0.5), settings=two)
+    decision = after(kv(0.80, available=None), kv(0.90, available=None), limits=two)
     assert decision == Decision(False, "max_attempts (2) are used up")
 
 
 def test_nothing_is_decided_without_a_failure():
-    assert not decide([], settings=SETTINGS, first=1).retry
+    assert not decide([], settings=LIMITS, first=1).retry
     passed = replace(failed("unknown"), failure=None)
     assert not after(passed).retry
 
@@ -261,10 +257,10 @@ worlds = st.lists(
     st.tuples(
         st.sampled_from(sorted(CLASSES)), facts, st.one_of(st.none(), st.floats(0.1, 200)), amounts
     ),
-    min_size=60,
-    max_size=60,
+    min_size=30,
+    max_size=30,
 )
-settings_of = st.builds(
+retry_settings = st.builds(
     RetrySettings,
     max_attempts=st.integers(1, 12),
     utilization_ladder=st.sets(st.floats(0.05, 1.0), min_size=1, max_size=6).map(
@@ -273,7 +269,7 @@ settings_of = st.builds(
 )
 
 
-def campaign(world: list[Any], settings: RetrySettings, start: float) -> list[Attempt]:
+def campaign(world: list[Any], limits: RetrySettings, start: float) -> list[Attempt]:
     """The attempts of one command in a world that answers each one as it likes."""
     attempts: list[Attempt] = []
     engine_args: dict[str, Any] = {UTILIZATION: start}
@@ -284,7 +280,7 @@ def campaign(world: list[Any], settings: RetrySettings, start: float) -> list[At
             snapshot = MemorySnapshot(int(total * GIB), int((free or 0) * GIB))
         attempt = replace(attempt, engine_args=dict(engine_args), memory_before=snapshot)
         attempts.append(attempt)
-        decision = decide(attempts, settings=settings, first=1)
+        decision = decide(attempts, settings=limits, first=1)
         assert decision.reason
         if not decision.retry:
             return attempts
@@ -296,32 +292,36 @@ def classes_of(attempts: list[Attempt]) -> list[str]:
     return [attempt.failure.failure_class for attempt in attempts if attempt.failure]
 
 
-@given(worlds, settings_of, st.floats(0.05, 1.0))
-def test_any_world_comes_to_an_end_within_its_attempts(world, settings, start):
-    attempts = campaign(world, settings, start)
+@settings(deadline=None)
+@given(worlds, retry_settings, st.floats(0.05, 1.0))
+def test_any_world_comes_to_an_end_within_its_attempts(world, limits, start):
+    attempts = campaign(world, limits, start)
     counted = [name for name in classes_of(attempts) if name != "interrupted"]
-    assert len(counted) <= settings.max_attempts
+    assert len(counted) <= limits.max_attempts
 
 
+@settings(deadline=None)
 @given(worlds, st.floats(0.05, 1.0))
 def test_no_world_repeats_a_shortage_with_the_same_utilization(world, start):
-    attempts = campaign(world, RetrySettings(max_attempts=50), start)
+    attempts = campaign(world, RetrySettings(max_attempts=20), start)
     for failure_class in ("oom_device", "kv_cache_insufficient"):
         of_class = [a for a in attempts if a.failure.failure_class == failure_class]
         tried = [a.engine_args[UTILIZATION] for a in of_class]
         assert len(tried) == len(set(tried))
 
 
+@settings(deadline=None)
 @given(worlds, st.floats(0.05, 1.0))
 def test_no_world_retries_what_cannot_change(world, start):
-    attempts = campaign(world, RetrySettings(max_attempts=50), start)
+    attempts = campaign(world, RetrySettings(max_attempts=20), start)
     final = {Verdict.HARDWARE_LIMIT, Verdict.CONFIGURATION, Verdict.HARDWARE_FAULT}
     assert all(attempt.failure.verdict not in final for attempt in attempts[:-1])
     once = [name for name, entry in CLASSES.items() if entry.retry.startswith("once")]
     assert all(classes_of(attempts).count(name) <= 2 for name in once)
 
 
-@given(worlds, settings_of, st.floats(0.05, 1.0))
-def test_utilization_stays_a_share(world, settings, start):
-    for attempt in campaign(world, settings, start):
+@settings(deadline=None)
+@given(worlds, retry_settings, st.floats(0.05, 1.0))
+def test_utilization_stays_a_share(world, limits, start):
+    for attempt in campaign(world, limits, start):
         assert 0 < attempt.engine_args[UTILIZATION] <= 1

@@ -5,7 +5,6 @@ Adding one (a cluster, another host) is one file with a class that satisfies `Ex
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,9 +53,7 @@ def refuse(order: Order, verdict: HarnessVerdict) -> Outcome:
     """End an attempt before it starts; its log says why, as a worker's would."""
     order.folder.mkdir(parents=True, exist_ok=True)
     (order.folder / LOG).write_text(verdict.log_line + "\n", encoding="utf-8")
-    snapshot = None
-    with contextlib.suppress(HarnessVerdict):  # a lost GPU; the verdict says it already
-        snapshot = order.device.snapshot(order.token)
+    snapshot = order.device.snapshot(order.token)
     return Outcome(None, None, verdict, snapshot, snapshot)
 
 

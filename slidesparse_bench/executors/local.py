@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from pathlib import Path
@@ -76,14 +75,11 @@ def _wait_for_memory(order: Order, watch: Watch) -> MemorySnapshot | None:
 def _memory_returned(
     order: Order, before: MemorySnapshot | None, watch: Watch
 ) -> MemorySnapshot | None:
-    # A GPU that is lost by now is found again, and said, before the next attempt.
-    with contextlib.suppress(HarnessVerdict):
-        return wait_until_returned(
-            order.device,
-            before,
-            order.timeouts.memory_wait_s,
-            token=order.token,
-            stop=watch.stop,
-            on_wait=watch.on_wait,
-        )
-    return None
+    return wait_until_returned(
+        order.device,
+        before,
+        order.timeouts.memory_wait_s,
+        token=order.token,
+        stop=watch.stop,
+        on_wait=watch.on_wait,
+    )

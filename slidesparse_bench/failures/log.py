@@ -17,10 +17,13 @@ LONGEST_LEAD_BYTES = 1 << 12
 """A longer line, or one with more before its keyword, is cut: memory and time stay bounded."""
 
 KEYWORDS = re.compile(
-    rb"rror|ERROR|FATAL|CRITICAL|xception|Traceback|File \"|ailed|atal |ssert|imeout|imed out"
-    rb"|emory|Xid|illed|NCCL|ncorrectable|nterrupt|SIG[A-Z]|ignal 9|upported|ompatible|quota"
-    rb"|KV cache|Model loading took|slidesparse:|o space left|Throughput: |too old|died"
-    rb"|xit ?code|core proc|fault|CANCELLED|\[type=|fallen off|shared object|\xe4\xb8\xad\xe6\x96\xad"
+    rb"rror|ERROR|FATAL|CRITICAL|FAILED|xception|Traceback|File \"|ailed|atal |ssert|imeout"
+    rb"|imed out|emory|Xid|illed|NCCL|ncorrectable|nterrupt|SIG[A-Z]|ignal 9|upported|ompatible"
+    rb"|quota|KV cache|Model loading took|slidesparse:|o space left|Throughput: |too old|died"
+    rb"|xit ?code|core proc|fault|CANCELLED|\[type=|fallen off|GPU is lost|requires reset"
+    rb"|shared object|undefined symbol|required by|o such file|llegal|borted|onnection|roken pipe"
+    rb"|bad_alloc|oom[-_]kill|ouble bit|ffline mode|OfflineMode|ENOSPC|StorageFull"
+    rb"|\xe4\xb8\xad\xe6\x96\xad"
 )
 """Every line that can matter holds one of these; `tests/test_signatures.py` checks the examples.
 

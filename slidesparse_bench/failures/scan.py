@@ -170,16 +170,14 @@ class _Scanner:
         failure_class, message = match["failure_class"], match["message"]
         if failure_class not in CLASSES or self._scan.proved:
             return
-        for signature in SIGNATURES:
-            found = signature.regex.search(prefixed.text)
-            if signature.failure_class == failure_class and found:
-                facts = {"message": message} | facts_of(found)
+        # A worker may quote the engine, or state its own numbers: any wording of the class counts.
+        signature = Signature(f"worker_{failure_class}", failure_class, (), "", "", "{message}.")
+        facts: dict[str, Any] = {"message": message}
+        for known in SIGNATURES:
+            of_class = known.failure_class == failure_class
+            if of_class and (found := known.regex.search(prefixed.text)):
+                signature, facts = known, facts | facts_of(found)
                 break
-        else:
-            signature = Signature(
-                f"worker_{failure_class}", failure_class, (), "", "", "{message}."
-            )
-            facts = {"message": message}
         self._scan.proved = Finding(line, prefixed, signature, facts, set())
 
     def _note(self, line: Line, prefixed: Prefixed) -> None:
@@ -243,7 +241,7 @@ def _match(
     """What the first signature that matches this line says, if its tier is not beyond `limit`."""
     text = prefixed.text[:_MATCHED_CHARACTERS]
     harmless = prefixed.level in _HARMLESS_LEVELS
-    # Above CAUSE a signature of a weak tier may stand before a strong one, so all are asked.
+    # From CAUSE on a signature of a weaker tier may stand first in the table: all are asked.
     needles = _WARNING_NEEDLES if harmless else _GRAVE_NEEDLES.get(limit, _NEEDLES)
     places = sorted({place for needle, place in needles if needle in text})
     if not places or _NOISE.search(text):

@@ -677,7 +677,7 @@ _MODEL_FILES = (
         failure_class="model_not_found",
         needles=("is not a valid model identifier", "Repo id must", "Invalid repository ID"),
         pattern=r"(?P<model>\S{1,300}) is not a local folder and is not a valid model identifier"
-        r"|HFValidationError: Repo id must.*?(?::|') ?'(?P<repository>[^']*)'"
+        r"|HFValidationError: Repo id must(?:.*'(?P<repository>[^']*)'\.?$)?"
         r"|Invalid repository ID or local directory specified",
         example="OSError: ./qwen2.5-7b-int8 is not a local folder and is not a valid model "
         "identifier listed on 'https://huggingface.co/models'",

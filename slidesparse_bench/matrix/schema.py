@@ -23,6 +23,8 @@ _SETTINGS_KEYS: dict[str, Schema] = {
         "exclusiveMaximum": 1,
     },
     "min_iterations": {"description": "Iterations at least.", "minimum": 2},
+    "min_warmup_s": {"description": "Warm-up at least, in seconds.", "minimum": 0},
+    "min_measure_s": {"description": "Measured time at least, in seconds.", "minimum": 0},
     "max_warmup_iterations": {
         "description": "Iterations that may pass before the step time is steady.",
         "minimum": 1,
