@@ -63,7 +63,7 @@ def build_metrics(
         iterations=iterations,
         m_requested=cell.m,
         m_observed=ObservedM(min=cell.m, max=cell.m, steps=steps),
-        kernel="CutlassInt8ScaledMMLinearKernel",
+        kernel=f"{cell.backend.title()}ScaledMMLinearKernel",
         precision_reached=True,
         warmup_iterations=3,
         load_time_s=8.0,

@@ -288,6 +288,15 @@ def test_speedup_within_its_interval_is_marked_as_no_difference():
     assert row(text, "16384")[2] == "~1.00x ±0.7 %"
 
 
+def test_a_ratio_of_one_kernel_to_itself_is_no_difference_of_backends():
+    cells = {
+        CELL: build_passed(tokens_per_second=91.0, kernel="K"),
+        DENSE: build_passed(DENSE, tokens_per_second=100.0, kernel="K"),
+    }
+    text = part(report(cells), "Speed-up over `cutlass`, the only dense backend")
+    assert row(text, "16384")[2] == "0.91x ±0.7 %, same kernel"
+
+
 def test_header_shows_sparsity_with_its_share_of_zeros():
     text = report({CELL: build_passed()})
     assert "| cusparselt 2:8 (25 % zeros) |" in text

@@ -68,7 +68,7 @@ def _files(view: RunView) -> str:
                     f"`{run}/journal.jsonl` (every event), `status.json` (its sum)",
                     (
                         f"`{run}/cells/<cell id>/attempt-<n>/`: `request.json`, `result.json`, "
-                        "`worker.log`, `phases.jsonl`, `telemetry.csv`; the evidence of failures is "
+                        "`attempt.json`, `worker.log`, `phases.jsonl`; the evidence of failures is "
                         "given relative to the run folder"
                     ),
                 ]

@@ -20,7 +20,8 @@ took more than one. In place of a missing number stands the reason. Marks such a
 notes under the tables. A speed-up is a quotient of two rates of the same row; its ± combines the \
 intervals of both, and `~` marks one whose interval contains 1: no difference was found. The \
 intervals describe the scatter within one attempt; two attempts at the same cell differ by more \
-(see Methods)."""
+(see Methods). `same kernel` marks a ratio of two cells that ran the same kernel class: it shows \
+how far two processes differ, not two backends."""
 
 
 def section(view: RunView) -> str:
@@ -155,7 +156,15 @@ def _ratio_text(view: RunView, group: Group, m: int, series: Series) -> str:
     factors = [
         "best" if other == series else _factor(group.ratio(m, series, other)) for other in against
     ]
-    return f"{' / '.join(factors)}{_widest(ratios)}{view.marks(cell)}"
+    same = ", same kernel" if _same_kernel(group, m, series) else ""
+    return f"{' / '.join(factors)}{_widest(ratios)}{same}{view.marks(cell)}"
+
+
+def _same_kernel(group: Group, m: int, series: Series) -> bool:
+    """Whether a series ran the reference's kernel: no difference of backends can show then."""
+    cells = [group.cells.get((m, each)) for each in (series, group.reference) if each]
+    kernels = [cell.metrics.kernel for cell in cells if cell and cell.metrics]
+    return len(kernels) == 2 and kernels[0] == kernels[1]
 
 
 def _factor(ratio: Ratio | None) -> str:
