@@ -14,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from slidesparse_bench.executors import LOG, PHASES
-from slidesparse_bench.records import CellRecord, CellState, RunRecord
+from slidesparse_bench.records import Attempt, CellRecord, CellState, RunRecord
 from slidesparse_bench.units import format_duration, format_rate
-from slidesparse_bench.wire import last_phase
+from slidesparse_bench.wire import Metrics, last_phase
 
 STYLES = {
     CellState.PASSED: "green",
@@ -55,7 +55,8 @@ class PlainProgress:
                 return
             self._printed[cell_id] = key
             done = sum(_is_done(self._record.cells[each]) for each in self._selected)
-            line = f"[{done}/{len(self._selected)}] {cell_id}: {what_happened(cell)}"
+            told = " ".join(filter(None, [cell.state.value, what_happened(cell)]))
+            line = f"[{done}/{len(self._selected)}] {cell_id}: {told}"
             self._console.print(line, markup=False)
 
     def waiting(self, cell_id: str, reason: str) -> None:
@@ -122,9 +123,8 @@ class LiveProgress:
     def _running_lines(self) -> list[RenderableType]:
         lines: list[RenderableType] = []
         for cell_id, (folder, phase) in list(self._running.items()):
-            attempts = self._record.cells[cell_id].attempts
-            number = attempts[-1].n if attempts else 1
-            lines.append(Text(f"▶ {cell_id}  attempt {number}  {phase}", style="cyan"))
+            doing = what_happened(self._record.cells[cell_id])
+            lines.append(Text(f"▶ {cell_id}  {doing}: {phase}", style="cyan"))
             if folder is not None:
                 lines.append(Text(f"  {log_tail(folder / LOG)}", style="dim", no_wrap=True))
         return lines
@@ -148,21 +148,28 @@ class LiveProgress:
 
 
 def what_happened(cell: CellRecord) -> str:
-    """One line on the newest thing about a cell."""
+    """The newest thing about a cell, to stand beside its state."""
     attempt = cell.attempts[-1] if cell.attempts else None
     if cell.state is CellState.PASSED and cell.metrics is not None:
-        metrics = cell.metrics
-        half_width = metrics.step_time_ms.ci95_half_width
-        share = half_width / metrics.step_time_ms.mean if half_width is not None else None
-        interval = f" ± {share:.1%}" if share is not None else ""
-        took = f", {format_duration(attempt.duration_s)}" if attempt and attempt.duration_s else ""
-        return f"passed, {format_rate(metrics.tokens_per_second)} tokens/s{interval}{took}"
+        return ", ".join([_rate(cell.metrics), *_effort(cell.attempts)])
     if cell.state is CellState.RUNNING and attempt is not None:
         if attempt.failure is not None:
-            return f"attempt {attempt.n}: {attempt.failure.failure_class}"
+            return f"attempt {attempt.n} ended: {attempt.failure.failure_class}"
         why = f" ({attempt.reason})" if attempt.reason else ""
         return f"attempt {attempt.n}{why}"
-    return f"{cell.state}: {cell.reason}" if cell.reason else cell.state.value
+    return cell.reason
+
+
+def _rate(metrics: Metrics) -> str:
+    rate = f"{format_rate(metrics.tokens_per_second)} tokens/s"
+    half_width = metrics.step_time_ms.ci95_half_width
+    return rate if half_width is None else f"{rate} ± {half_width / metrics.step_time_ms.mean:.1%}"
+
+
+def _effort(attempts: list[Attempt]) -> list[str]:
+    seconds = sum(attempt.duration_s or 0.0 for attempt in attempts)
+    took = [format_duration(seconds)]
+    return [*took, f"{len(attempts)} attempts"] if len(attempts) > 1 else took
 
 
 def log_tail(log: Path) -> str:
