@@ -6,10 +6,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .PHONY: quickstart test lint clean
 .DELETE_ON_ERROR:
 
-# Two cells of this matrix cannot pass in one go, on purpose, so `run` exits with 1; anything
-# else is a real failure of the quickstart.
+# One cell of this matrix cannot pass, on purpose, so `run` exits with 1; anything else is a real
+# failure of the quickstart. The vLLM installed here is the CPU build, so GPUs are hidden.
 quickstart: .venv/.run
-	$(BIN)/slidesparse run --fresh matrices/quickstart.yaml; code=$$?; \
+	CUDA_VISIBLE_DEVICES= $(BIN)/slidesparse run --fresh matrices/quickstart.yaml; code=$$?; \
 	  $(BIN)/slidesparse report && echo "slidesparse run exited with $$code (1 is meant: see the report)" && \
 	  test $$code -eq 1
 

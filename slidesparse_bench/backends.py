@@ -44,7 +44,8 @@ class Backend:
 
     `linear_backend` is vLLM's engine argument of that name; `kernel_pattern` matches the class
     name of every linear kernel that counts as this backend ("" accepts whatever vLLM picked).
-    `min_sm` and `max_sm` are inclusive, per quantization, and come from vLLM's own checks.
+    `min_sm` is the first compute capability that works, `below_sm` the first that does not, per
+    quantization; both come from vLLM's own checks.
     """
 
     name: str
@@ -54,7 +55,7 @@ class Backend:
     kernel_pattern: str = ""
     cuda_only: bool = False
     min_sm: dict[Quantization, int] | None = None
-    max_sm: dict[Quantization, int] | None = None
+    below_sm: dict[Quantization, int] | None = None
     unavailable: str = ""
 
     def accepts_kernel(self, kernel_class: str) -> bool:
@@ -78,7 +79,7 @@ BACKENDS: dict[str, Backend] = {
             cuda_only=True,
             # vLLM 0.25: scaled_mm/cutlass.py and the sm checks of csrc/.../scaled_mm_entry.cu.
             min_sm={Quantization.INT8: 75, Quantization.FP8: 89},
-            max_sm={Quantization.INT8: 99, Quantization.FP8: 120},
+            below_sm={Quantization.INT8: 100, Quantization.FP8: 121},
         ),
         Backend(
             name="cublaslt",
@@ -126,16 +127,16 @@ def _capability_allows(
 ) -> tuple[bool, str]:
     default_min = _FP8_MIN_SM if quantization is Quantization.FP8 else 0
     least = (backend.min_sm or _NO_LIMITS).get(quantization, default_min)
-    most = (backend.max_sm or _NO_LIMITS).get(quantization)
+    below = (backend.below_sm or _NO_LIMITS).get(quantization)
     what = f"{backend.name} {quantization.upper()}"
     if device.sm < least:
         return (
             False,
             f"{what} needs compute capability {_cc(least)}; {device.name} has {_cc(device.sm)}",
         )
-    if most is not None and device.sm > most:
+    if below is not None and device.sm >= below:
         return False, (
-            f"{what} supports compute capability up to {_cc(most)}; "
+            f"{what} supports compute capability below {_cc(below)}; "
             f"{device.name} has {_cc(device.sm)}"
         )
     return True, ""

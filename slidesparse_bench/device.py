@@ -6,6 +6,7 @@ import math
 import os
 import platform
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ from slidesparse_bench.units import GIB, MIB, format_duration, format_gib, gib
 
 FAKE_MEMORY_BYTES = 24 * GIB
 RETURN_LIMIT_S = 60.0
+HOPELESS_LOOKS = 15
+"""After so many equal looks (about 20 s) nobody is waited for who cannot be seen. A desktop or
+WSL2 keeps its share for ever: waiting out the limit at each of 80 cells would take hours."""
 RETURN_TOLERANCE_BYTES = 256 * MIB
 """What a device may keep after an attempt: the driver's own state changes by less than this."""
 
@@ -226,14 +230,18 @@ def wait_for_memory(
 ) -> MemorySnapshot | None:
     """Wait until `needed_bytes` are free; the last snapshot (None where nothing is known).
 
-    `on_wait` gets the reason before each pause. A set `stop` returns at once, whatever is free.
+    `on_wait` gets the reason before each pause. A set `stop` returns at once, whatever is free. A
+    wait for nobody in sight ends early, see `HOPELESS_LOOKS`.
 
     Raises:
         HarnessVerdict: `gpu_memory_busy` after `limit_s` seconds, or `gpu_lost`.
     """
+    looks: list[MemorySnapshot | None] = []
+    began = time.monotonic()
 
     def enough(now: MemorySnapshot | None) -> bool:
-        return now is None or now.free_bytes >= needed_bytes
+        looks.append(now)
+        return now is None or now.free_bytes >= needed_bytes or _nobody_will_leave(looks)
 
     def reason(now: MemorySnapshot | None) -> str:
         return f"{format_gib(needed_bytes)} on {device.label}: {_who_holds(now)}"
@@ -248,10 +256,20 @@ def wait_for_memory(
     )
     if now is None and (loss := device.lost()):
         raise HarnessVerdict("gpu_lost", f"{device.label} ({device.facts.name}): {loss}")
-    if not enough(now) and not stop.is_set():
-        waited = format_duration(limit_s)
+    if now is not None and now.free_bytes < needed_bytes and not stop.is_set():
+        waited = format_duration(time.monotonic() - began)
         raise HarnessVerdict("gpu_memory_busy", f"waited {waited} for {reason(now)}")
     return now
+
+
+def _nobody_will_leave(looks: list[MemorySnapshot | None]) -> bool:
+    """Whether the last looks all saw the same free memory, and no process that could give some."""
+    recent = [now for now in looks[-HOPELESS_LOOKS:] if now is not None]
+    return (
+        len(recent) == HOPELESS_LOOKS
+        and len({now.free_bytes for now in recent}) == 1
+        and not any(now.processes for now in recent)
+    )
 
 
 def wait_until_returned(

@@ -7,7 +7,7 @@ and can be recomputed with `scripts/score_feasibility.py`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -104,12 +104,14 @@ def predict(
     `engine_args` are vLLM's; those with a bearing on memory are read. `utilization_ladder` is how
     far retries would go. Without an architecture the verdict is tight: nothing can be said.
     """
-    runnable, reason = can_run(cell, device)
-    if not runnable:
-        return Prediction(FitVerdict.UNSUPPORTED, reason)
-    return predict_memory(
+    prediction = predict_memory(
         cell, architecture, device, engine_args, utilization_ladder=utilization_ladder
     )
+    runnable, reason = can_run(cell, device)
+    if runnable:
+        return prediction
+    # The estimate stays: it says what the cell would need once it can run.
+    return replace(prediction, verdict=FitVerdict.UNSUPPORTED, reason=reason)
 
 
 def predict_memory(

@@ -272,6 +272,25 @@ def test_bad_usage_exits_with_2_and_writes_nothing(work, arguments, capsys):
     assert sorted(path.name for path in work.folder.iterdir()) == ["matrix.yaml"]
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (b"name: x\nmodels: [tiny-llama]\nstages: {prefill: {M: [0]}}\n", "matrix.yaml:3:"),
+        (b"name: x\nmodels: [tiny-lama]\nstages: {prefill: {M: [1]}}\n", "tiny-llama"),
+        (b"name: x\nname: y\nmodels: [tiny-llama]\n", "matrix.yaml:2:1"),
+        (b"name: x\n\tmodels: [a]\n", "matrix.yaml:2:"),
+        (b"\xff\xfe\x00", "matrix.yaml:"),
+        (b"a: &a [x,x]\nb: &b [*a,*a]\nc: [*b,*b]\n", "matrix.yaml:1:1"),
+    ],
+    ids=["m-0", "misspelt", "duplicate", "tab", "no-utf-8", "aliases"],
+)
+def test_a_bad_matrix_is_answered_with_its_line_and_nothing_is_written(work, capsys, text, says):
+    (work.folder / "matrix.yaml").write_bytes(text)
+    assert work.run() == 2
+    assert says in capsys.readouterr().err
+    assert sorted(path.name for path in work.folder.iterdir()) == ["matrix.yaml"]
+
+
 def test_two_devices_share_the_cells(work):
     work.write(stages={"prefill": {"M": [128, 256, 512, 1024]}})
     assert work.run("--gpus", "0,1") == 0

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from slidesparse_bench import device, nvml, processes
 from slidesparse_bench.backends import DeviceFacts, DeviceKind
 from slidesparse_bench.device import (
+    HOPELESS_LOOKS,
     CpuDevice,
     Device,
     FakeDevice,
@@ -470,6 +471,18 @@ def test_memory_that_stays_busy_is_a_verdict_that_says_who_holds_it(waiting: Wai
         "slidesparse: gpu_memory_busy: waited 0.0 s for 19.20 GiB on GPU 0: 4.00 GiB free of "
         "24.00 GiB; no process that holds memory can be seen"
     )
+
+
+def test_nobody_in_sight_is_not_waited_for_until_the_limit(waiting: Waiting) -> None:
+    with pytest.raises(HarnessVerdict, match="no process that holds memory can be seen"):
+        waiting.for_memory(scripted([20.0]), 19.2, limit_s=1e9)
+    assert len(waiting.pauses) == HOPELESS_LOOKS - 1
+
+
+def test_unseen_memory_that_still_moves_is_waited_for(waiting: Waiting) -> None:
+    shrinking = [20.0 - 0.1 * step for step in range(2 * HOPELESS_LOOKS)]
+    snapshot = waiting.for_memory(scripted([*shrinking, 0.0]), 19.2)
+    assert snapshot == MemorySnapshot(24 * GIB, 24 * GIB)
 
 
 def test_wait_is_over_when_its_limit_is(waiting: Waiting) -> None:

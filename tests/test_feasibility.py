@@ -249,14 +249,15 @@ def test_the_fake_device_is_predicted_like_a_gpu():
     assert on_fake == judge("qwen2.5-7b.int8.cutlass.prefill.m16384", RTX5080)
 
 
-def test_what_the_device_cannot_run_is_unsupported_before_memory_is_asked():
+def test_what_the_device_cannot_run_is_unsupported_and_its_need_stays_on_record():
     cell = Cell.parse("qwen2.5-14b.int8.cutlass.prefill.m65536")
 
     prediction = predict(cell, CATALOG[cell.model], RTX5080, {})
 
     assert prediction.verdict is FitVerdict.UNSUPPORTED
-    assert "supports compute capability up to 9.9" in prediction.reason
-    assert prediction.memory is None
+    assert "supports compute capability below 10.0" in prediction.reason
+    assert prediction.memory is not None
+    assert prediction.memory.total > prediction.memory.available
 
 
 def test_an_unknown_architecture_is_tried_and_says_why_nothing_is_predicted():

@@ -1,6 +1,7 @@
 """Real vLLM on the CPU: the main path, an honest failure, the ladder, and a kill -9."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("vllm", reason="needs the cpu extra")
+# The CPU is measured here, also on a machine with a GPU.
+ENVIRONMENT = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 
 COMMAND = [sys.executable, "-c", "from slidesparse_bench.cli import main; main()"]
@@ -43,7 +46,12 @@ MISSPELT = "tiny-llama.fp8.native.decode.m2"
 
 def slidesparse(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*COMMAND, *arguments], cwd=folder, capture_output=True, text=True, check=False
+        [*COMMAND, *arguments],
+        cwd=folder,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -129,7 +137,10 @@ def test_the_report_explains_what_happened(outcome):
 def test_kill_9_in_the_middle_of_a_real_cell_costs_that_cell_only(tmp_path):
     (tmp_path / "matrix.yaml").write_text(TWO_CELLS)
     with subprocess.Popen(
-        [*COMMAND, "run", "matrix.yaml"], cwd=tmp_path, stdout=subprocess.DEVNULL
+        [*COMMAND, "run", "matrix.yaml"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
     ) as campaign:
         wait_for(tmp_path, f"*/cells/{INT8_DECODE}/attempt-1/phases.jsonl", "load_weights")
         passed = next((tmp_path / "runs").glob(f"*/cells/{INT8_PREFILL}/attempt-1/result.json"))

@@ -56,7 +56,8 @@ _STEPS = (
         "on another kernel than the backend's fails as `wrong_kernel`. Neither yields a number."
     ),
     (
-        "**How long.** Warm-up iterations run until the step time is steady. Iterations are then "
+        "**How long.** Warm-up iterations run for at least 2 s and until the step time is steady, "
+        "unless the matrix says otherwise; at least 1 s is then measured. Iterations are "
         "measured until the 95 % confidence interval of the mean step time is as narrow as the matrix "
         "asks for (±1 % unless it says otherwise), or the limit of iterations is reached."
     ),

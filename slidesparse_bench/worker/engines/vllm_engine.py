@@ -73,6 +73,7 @@ class VllmEngine:
         self._llm = vllm.LLM(**arguments)
         self._phases.enter(Phase.CAPTURE)
         self._facts: dict[str, Any] = self._llm.collective_rpc(_worker_facts)[0]
+        self._check_device()
         self._check_kv_capacity()
         self._recorder = StepRecorder(self._llm.llm_engine.engine_core.engine_core.scheduler)
 
@@ -132,6 +133,17 @@ class VllmEngine:
             self._llm.llm_engine.engine_core.shutdown()
         except Exception:  # noqa: BLE001
             traceback.print_exc()
+
+    def _check_device(self) -> None:
+        """A CPU build of vLLM runs on the CPU even where there is a GPU, without a word."""
+        ran = str(self._facts["device"]).partition(":")[0]
+        if ran != self._request.device_kind:
+            raise HarnessVerdict(
+                "driver_or_env",
+                f"vLLM {self._vllm_version} runs on device '{ran}', the run is for "
+                f"'{self._request.device_kind}'; install the build of vLLM for it, or hide the "
+                "GPUs with CUDA_VISIBLE_DEVICES= to measure the CPU",
+            )
 
     def _check_kv_capacity(self) -> None:
         """vLLM insists on room for one sequence only; the batch needs all of its own.

@@ -1,0 +1,118 @@
+"""The plan: verdicts, engine arguments and the document that other programs read."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from slidesparse_bench.backends import DeviceFacts, DeviceKind
+from slidesparse_bench.cell import Cell
+from slidesparse_bench.cli import invoke
+from slidesparse_bench.feasibility import FitVerdict
+from slidesparse_bench.matrix import load_matrix_text
+from slidesparse_bench.plan import Sources, engine_args, make_plan, will_run
+from slidesparse_bench.units import GIB, MIB
+
+MATRICES = Path(__file__).parent.parent / "matrices"
+H200 = DeviceFacts(DeviceKind.CUDA, "NVIDIA H200", 140 * GIB, (9, 0))
+CPU = DeviceFacts(DeviceKind.CPU, "some CPU", 64 * MIB)
+TEXT = """
+name: p
+models: [tiny-llama]
+quantization: [int8]
+backends: [native, cutlass, {cusparselt: {sparsity: [2:8]}}]
+stages: {prefill: {M: [512, 4096]}, decode: {M: [64]}}
+"""
+
+
+def matrix_of(more=""):
+    return load_matrix_text(TEXT + more, Path("p.yaml"))
+
+
+def arguments_of(cell_id, device=H200, more="", **changes):
+    matrix, cell = matrix_of(more), Cell.parse(cell_id)
+    return engine_args(cell, matrix, Sources(matrix).of(cell), device, changes)
+
+
+def test_engine_arguments_are_the_methods():
+    arguments = arguments_of("tiny-llama.int8.native.decode.m64")
+    assert arguments == {
+        "max_model_len": 272,
+        "max_num_seqs": 64,
+        "max_num_batched_tokens": 1024,
+        "enable_prefix_caching": False,
+        "enable_chunked_prefill": False,
+        "gpu_memory_utilization": 0.8,
+    }
+
+
+def test_the_matrix_overrides_the_method_and_a_retry_overrides_the_matrix():
+    more = "engine_args: {gpu_memory_utilization: 0.7, enforce_eager: true}"
+    cell_id = "tiny-llama.int8.native.prefill.m512"
+    assert arguments_of(cell_id, more=more)["gpu_memory_utilization"] == 0.7
+    retried = arguments_of(cell_id, more=more, gpu_memory_utilization=0.9)
+    assert (retried["gpu_memory_utilization"], retried["enforce_eager"]) == (0.9, True)
+
+
+def test_a_longer_model_length_takes_the_batch_limit_along():
+    more = "engine_args: {max_model_len: 9000}"
+    arguments = arguments_of("tiny-llama.int8.native.prefill.m512", more=more)
+    assert (arguments["max_model_len"], arguments["max_num_batched_tokens"]) == (9000, 9000)
+
+
+def test_on_a_cpu_the_utilization_applies_to_the_budget():
+    cell_id = "tiny-llama.int8.native.decode.m64"
+    low = arguments_of(cell_id, CPU)["kv_cache_memory_bytes"]
+    high = arguments_of(cell_id, CPU, gpu_memory_utilization=0.9)["kv_cache_memory_bytes"]
+    assert high - low == pytest.approx(0.1 * 64 * MIB, abs=2)
+    asked = arguments_of(cell_id, CPU, more="engine_args: {kv_cache_memory_bytes: 4096}")
+    assert asked["kv_cache_memory_bytes"] == 4096
+
+
+def test_what_cannot_run_here_is_unsupported_with_its_reason_and_its_need():
+    plan = make_plan(matrix_of(), CPU)
+    verdicts = {cell.id: cell for cell in plan.cells}
+    refused = verdicts["tiny-llama.int8.cutlass.prefill.m512"]
+    assert refused.verdict is FitVerdict.UNSUPPORTED
+    assert refused.reason == "backend cutlass needs an NVIDIA GPU; this device is some CPU"
+    assert refused.memory_gib.total > 0
+    assert not will_run(refused, "try")
+
+
+def test_what_cannot_fit_is_tried_only_when_the_matrix_says_so():
+    tiny = DeviceFacts(DeviceKind.CPU, "some CPU", 8 * MIB)
+    cells = {cell.id: cell for cell in make_plan(matrix_of(), tiny).cells}
+    hopeless = cells["tiny-llama.int8.native.decode.m64"]
+    assert hopeless.verdict is FitVerdict.DOES_NOT_FIT
+    assert (will_run(hopeless, "skip"), will_run(hopeless, "try")) == (False, True)
+
+
+def test_the_estimate_counts_what_will_run_only():
+    plan = make_plan(matrix_of(), H200)
+    running = [cell for cell in plan.cells if will_run(cell, "skip")]
+    assert len(running) == 6  # cusparselt has no kernels yet
+    assert plan.estimate_s == sum(cell.estimate_s for cell in running)
+
+
+@pytest.mark.parametrize("name", ["rtx4090", "h200", "h200-first-light", "quickstart"])
+def test_plan_json_has_the_contracts_keys(name, capsys):
+    path = str(MATRICES / f"{name}.yaml")
+    assert invoke(["plan", path, "--gpu", "NVIDIA GeForce RTX 4090", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["estimate_s"] >= 0
+    for cell in document["cells"]:
+        assert {"id", "verdict", "reason", "memory_gib", "warnings"} <= set(cell)
+        assert cell["verdict"] in {"fits", "tight", "does_not_fit", "unsupported"}
+        assert set(cell["memory_gib"]) == {
+            "weights", "kv_cache", "activations", "overhead", "total", "available",
+        }  # fmt: skip
+
+
+def test_a_device_that_is_not_here_is_planned_for_by_its_numbers(capsys):
+    path = str(MATRICES / "rtx4090.yaml")
+    options = ["--gpu-memory-gib", "24", "--compute-capability", "8.0", "--json"]
+    assert invoke(["plan", path, *options]) == 0
+    cells = json.loads(capsys.readouterr().out)["cells"]
+    refused = next(cell for cell in cells if ".fp8.cutlass." in cell["id"])
+    assert refused["verdict"] == "unsupported"
+    assert "needs compute capability 8.9" in refused["reason"]
