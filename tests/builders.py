@@ -7,7 +7,8 @@ build_failed(CELL, "oom_device", "kv_cache_insufficient")     # two attempts
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from slidesparse_bench.cell import Cell, Stage
@@ -26,6 +27,15 @@ from slidesparse_bench.wire import Metrics, ObservedM, Spread
 CELL = "qwen2.5-7b.int8.cusparselt-2_8.prefill.m16384"
 STARTED = "2026-03-01T10:00:00+00:00"
 ENDED = "2026-03-01T10:00:42+00:00"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model as a matrix names it."""
+
+    name: str
+    path: Path | None = None
+    hub: str | None = None
 
 
 def build_metrics(

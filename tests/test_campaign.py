@@ -62,7 +62,6 @@ class Work:
 @pytest.fixture
 def work(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SLIDESPARSE_CACHE", str(tmp_path / "cache"))
     return Work(tmp_path)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from builders import Entry
 
 from slidesparse_bench.cell import Quantization
 from slidesparse_bench.errors import UsageError
@@ -24,16 +25,7 @@ from slidesparse_bench.units import GIB
 INT8, FP8 = Quantization.INT8, Quantization.FP8
 
 
-@dataclass(frozen=True)
-class Entry:
-    name: str
-    path: Path | None = None
-    hub: str | None = None
-
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SLIDESPARSE_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("fresh_cache")
 
 
 def checkpoint(folder, *, config=None, files=("model.safetensors",)):

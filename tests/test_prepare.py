@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from builders import Entry
 
 from slidesparse_bench import wire
 from slidesparse_bench.cell import Quantization
@@ -19,16 +19,7 @@ from slidesparse_bench.models.prepare import is_whole
 INT8, FP8 = Quantization.INT8, Quantization.FP8
 
 
-@dataclass(frozen=True)
-class Entry:
-    name: str
-    path: Path | None = None
-    hub: str | None = None
-
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SLIDESPARSE_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("fresh_cache")
 
 
 class Hub:

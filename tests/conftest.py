@@ -1,0 +1,16 @@
+"""What all tests share: no test touches the user's own cache."""
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_the_session(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SLIDESPARSE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture
+def fresh_cache(tmp_path, monkeypatch):
+    """An empty cache for this test alone."""
+    monkeypatch.setenv("SLIDESPARSE_CACHE", str(tmp_path / "cache"))
