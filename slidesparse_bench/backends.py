@@ -6,7 +6,6 @@ Adding one is an entry here; a backend with kernels of its own also gets a file 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -57,9 +56,6 @@ class Backend:
     min_sm: dict[Quantization, int] | None = None
     below_sm: dict[Quantization, int] | None = None
     unavailable: str = ""
-
-    def accepts_kernel(self, kernel_class: str) -> bool:
-        return re.match(self.kernel_pattern, kernel_class) is not None
 
 
 _KERNELS_PENDING = (

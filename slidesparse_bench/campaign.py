@@ -81,12 +81,15 @@ class Campaign:
             # With a time limit the main thread stays open to Ctrl-C on every platform.
             while lane.is_alive():
                 lane.join(0.5)
-        for lane in lanes:
-            if lane.error is not None:
-                raise lane.error
-        finished = all(cell.state not in UNFINISHED for cell in self.store.record.cells.values())
+        if queue and all(lane.lost for lane in lanes):
+            self._paused = "no GPU is left"
+        errors = [lane.error for lane in lanes if lane.error is not None]
+        cells = self.store.record.cells.values()
+        finished = not errors and all(cell.state not in UNFINISHED for cell in cells)
         state = RunState.FINISHED if finished else RunState.INTERRUPTED
         self.store.append({"event": "run_state", "state": state})
+        if errors:
+            raise errors[0]
 
     @property
     def paused_because(self) -> str:

@@ -6,7 +6,8 @@ SlideSparseError
 │   └── RunNotFound       no such run, or no run at all
 ├── NothingToRun          no device, nothing feasible                                 exit 3
 ├── RunLocked             another live process holds the run                          exit 3
-├── FormatError           a file of ours that this version cannot read                exit 2
+├── FormatError           a file of ours that is damaged beyond rebuilding            exit 2
+├── NewerFormat           a file of ours of a version newer than this program         exit 2
 └── CellError             what went wrong in a cell: a record, never a stopped run
     └── HarnessVerdict    the worker itself proved the attempt invalid, with its class
 
@@ -92,7 +93,11 @@ class RunLocked(SlideSparseError):
 
 
 class FormatError(SlideSparseError):
-    """A file of ours is of a version that cannot be read, or is damaged beyond rebuilding."""
+    """A file of ours is damaged beyond rebuilding."""
+
+
+class NewerFormat(SlideSparseError):
+    """A file of ours was written by a newer version; never to be taken for a damaged one."""
 
 
 class CellError(SlideSparseError):

@@ -16,13 +16,13 @@ from slidesparse_bench.launch import EndingKind
 from slidesparse_bench.records import Attempt, CellState, Failure
 from slidesparse_bench.retry import Decision, decide
 from slidesparse_bench.store import now
-from slidesparse_bench.wire import Metrics, last_phase
+from slidesparse_bench.wire import last_phase
 
 if TYPE_CHECKING:
     from slidesparse_bench.campaign import Campaign
 
 WILL_BE_TRIED_AGAIN = "stopped before its end; will be tried again"
-ENDS_LANE = {"gpu_lost": "its GPU was lost"}
+ENDS_LANE = frozenset({"gpu_lost"})
 ENDS_RUN = {"disk_full": "the disk is full"}
 
 
@@ -36,12 +36,12 @@ class Lane(threading.Thread):
         self._campaign = campaign
         self._device = device
         self._next_cell = next_cell
-        self._lost = False
+        self.lost = False
         self.error: BaseException | None = None
 
     def run(self) -> None:
         try:
-            while not self._lost and (cell_id := self._next_cell()) is not None:
+            while not self.lost and (cell_id := self._next_cell()) is not None:
                 self._run_cell(Cell.parse(cell_id))
         except BaseException as error:  # noqa: BLE001 - re-raised by the campaign's own thread
             self.error = error
@@ -51,16 +51,13 @@ class Lane(threading.Thread):
         """Attempt the cell until it passes or `decide` says that no retry can help."""
         record = self._campaign.store.record.cells[cell.id]
         settings = self._campaign.matrix.retry_for(cell)
-        first = len(record.attempts) + 1
+        first = self._campaign.store.next_attempt(cell.id)
         changes: dict[str, Any] = {}
         why = ""
         while True:
-            metrics = self._attempt(cell, len(record.attempts) + 1, changes, why)
-            if metrics is not None:
-                self._campaign.set_state(cell.id, CellState.PASSED, "")
+            failure = self._attempt(cell, changes, why)
+            if failure is None:
                 return
-            failure = record.attempts[-1].failure
-            assert failure is not None
             decision = decide(record.attempts, settings=settings, first=first)
             self._react(failure)
             if self._is_over(cell, failure, decision):
@@ -69,7 +66,7 @@ class Lane(threading.Thread):
 
     def _is_over(self, cell: Cell, failure: Failure, decision: Decision) -> bool:
         """Whether this was the cell's last attempt for now; says so on its record."""
-        stopping = self._campaign.stop.is_set() or self._lost
+        stopping = self._campaign.stop.is_set() or self.lost
         if decision.retry and not stopping:
             return False
         if decision.retry or failure.failure_class == "interrupted":
@@ -82,12 +79,14 @@ class Lane(threading.Thread):
     def _react(self, failure: Failure) -> None:
         """Some failures concern more than their cell."""
         if failure.failure_class in ENDS_LANE:
-            self._lost = True
+            self.lost = True
         if failure.failure_class in ENDS_RUN:
             self._campaign.pause(ENDS_RUN[failure.failure_class])
 
-    def _attempt(self, cell: Cell, n: int, changes: dict[str, Any], why: str) -> Metrics | None:
+    def _attempt(self, cell: Cell, changes: dict[str, Any], why: str) -> Failure | None:
+        """One attempt from order to record; a valid measurement makes the cell passed."""
         campaign = self._campaign
+        n = campaign.store.next_attempt(cell.id)
         arguments = campaign.arguments(cell, self._device, changes)
         order = campaign.order(cell, n, arguments, self._device)
         order.folder.mkdir(parents=True, exist_ok=True)
@@ -106,7 +105,7 @@ class Lane(threading.Thread):
         failure = self._failure(outcome, order)
         metrics = outcome.result.metrics if outcome.result and failure is None else None
         campaign.record_end(cell.id, _ended(started, order, outcome, failure), metrics)
-        return metrics
+        return failure
 
     def _execute(self, cell: Cell, order: Order) -> Outcome:
         campaign = self._campaign

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +46,7 @@ class Plan:
     matrix_sha256: str
     engine: str
     device: DeviceFacts
+    infeasible: str
     cells: list[PlannedCell]
     estimate_s: float
     schema_version: int = field(default=SCHEMA_VERSION)
@@ -65,8 +67,9 @@ def make_plan(
         matrix_sha256=matrix.sha256,
         engine=matrix.engine,
         device=device,
+        infeasible=matrix.infeasible,
         cells=cells,
-        estimate_s=sum(cell.estimate_s for cell in cells if will_run(cell, matrix.infeasible)),
+        estimate_s=estimate(cells, matrix.infeasible),
     )
 
 
@@ -75,6 +78,11 @@ def will_run(cell: PlannedCell, infeasible: str) -> bool:
     if cell.verdict is FitVerdict.UNSUPPORTED:
         return False
     return cell.verdict is not FitVerdict.DOES_NOT_FIT or infeasible == "try"
+
+
+def estimate(cells: Iterable[PlannedCell], infeasible: str) -> float:
+    """Seconds that these cells take one after the other, those that will run."""
+    return sum(cell.estimate_s for cell in cells if will_run(cell, infeasible))
 
 
 class Sources:
@@ -143,10 +151,15 @@ def _plan_cell(
         {k: v for k, v in arguments.items() if k != "kv_cache_memory_bytes" or k in fixed},
         utilization_ladder=matrix.retry_for(cell).utilization_ladder,
     )
+    verdict, reason = prediction.verdict, prediction.reason
+    ranks = int(arguments.get("tensor_parallel_size") or 1)
+    if ranks > 1 and device.kind is DeviceKind.CUDA:
+        verdict = FitVerdict.UNSUPPORTED
+        reason = f"tensor_parallel_size {ranks}: this version gives every cell one GPU"
     return PlannedCell(
         id=cell.id,
-        verdict=prediction.verdict,
-        reason=prediction.reason,
+        verdict=verdict,
+        reason=reason,
         memory_gib=prediction.memory,
         warnings=[*prediction.warnings, *([source.missing] if source.missing else [])],
         engine_args=arguments,

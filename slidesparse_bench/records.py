@@ -153,6 +153,9 @@ class RunRecord:
         kind = event["event"]
         if kind == "run_state":
             self.state = RunState(event["state"])
+        elif kind == "restored":
+            known = run_from_status(event["status"])
+            self.state, self.cells = known.state, known.cells
         elif kind == "cell_state":
             cell = self.cells[event["cell"]]
             cell.state, cell.reason = CellState(event["state"]), event["reason"]
@@ -165,7 +168,9 @@ class RunRecord:
             attempt = decode(Attempt, event["attempt"])
             cell.attempts = [old for old in cell.attempts if old.n != attempt.n] + [attempt]
             if event["metrics"] is not None:
+                # In one event: a kill in between must not leave a measured cell unfinished.
                 cell.metrics = decode(Metrics, event["metrics"])
+                cell.state, cell.reason = CellState.PASSED, ""
 
 
 def status_json(run: RunRecord) -> dict[str, Any]:

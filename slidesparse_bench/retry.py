@@ -32,14 +32,16 @@ STEADY_GIB = 1 / 16
 class Decision:
     """What to do after a failed attempt; `reason` is a clause for the report.
 
-    `changes` are engine arguments to set on top of those of the last attempt. `wait_for_memory`
-    asks to wait until the device has what the attempt needs.
+    `changes` are engine arguments to set on top of those of the last attempt.
     """
 
     retry: bool
     reason: str
     changes: dict[str, Any] = field(default_factory=dict)
-    wait_for_memory: bool = False
+
+
+INTERRUPTIONS_IN_A_ROW = 3
+"""A watchdog that ends every attempt at one cell must not hold up the others for ever."""
 
 
 def decide(attempts: list[Attempt], *, settings: RetrySettings, first: int) -> Decision:
@@ -52,12 +54,21 @@ def decide(attempts: list[Attempt], *, settings: RetrySettings, first: int) -> D
         return Decision(retry=False, reason="no attempt of this command has failed")
     history = _History([attempt for attempt in ours if _class(attempt)], settings)
     if history.failure.failure_class == "interrupted":
-        return Decision(retry=True, reason="stopped from outside, which counts as no attempt")
+        return _after_interruption(ours)
     decision = _POLICIES.get(history.failure.failure_class, _never)(history)
     counted = len([attempt for attempt in ours if _class(attempt) != "interrupted"])
     if decision.retry and counted >= settings.max_attempts:
         return Decision(retry=False, reason=f"max_attempts ({settings.max_attempts}) are used up")
     return decision
+
+
+def _after_interruption(ours: list[Attempt]) -> Decision:
+    """Always once more, unless something keeps ending this very cell."""
+    newest = [_class(attempt) for attempt in ours[-INTERRUPTIONS_IN_A_ROW:]]
+    if newest == ["interrupted"] * INTERRUPTIONS_IN_A_ROW:
+        reason = f"stopped from outside {INTERRUPTIONS_IN_A_ROW} times in a row"
+        return Decision(retry=False, reason=reason)
+    return Decision(retry=True, reason="stopped from outside, which counts as no attempt")
 
 
 def _class(attempt: Attempt) -> str:
@@ -230,7 +241,7 @@ def _can_suffice(history: _History, step: float) -> bool:
 def _wait_or_lower(history: _History) -> Decision:
     """Somebody else holds memory: wait, then settle for what is free."""
     busy, now = history.of_class("gpu_memory_busy"), history.utilization()
-    wait = Decision(retry=True, reason="waiting for device memory", wait_for_memory=True)
+    wait = Decision(retry=True, reason="waiting for device memory")
     if len(busy) == 1:
         return wait
     if now < max(history.utilizations("gpu_memory_busy")):

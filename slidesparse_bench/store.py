@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from slidesparse_bench.errors import FormatError, RunLocked, RunNotFound
+from slidesparse_bench.errors import FormatError, NewerFormat, RunLocked, RunNotFound
 from slidesparse_bench.records import (
     Attempt,
     CellRecord,
@@ -48,6 +49,8 @@ STATUS, JOURNAL, PLAN, ENVIRONMENT, MATRIX, RESULTS = (
     "results.csv",
 )
 _LOCK = ".lock"
+_RUN_NAME = re.compile(r".+-\d{8}-\d{6}")
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, FormatError)
 
 
 def now() -> str:
@@ -109,7 +112,7 @@ class Store:
         """Journal an event, fold it into the record, rewrite `status.json`."""
         event = {"time": now(), **encode(event)}
         with self._mutex:
-            _append_line(self.folder / JOURNAL, json.dumps(event, ensure_ascii=False))
+            _append_line(self.folder / JOURNAL, json.dumps(event))
             self.record.apply(event)
             write_json(self.folder / STATUS, status_json(self.record))
 
@@ -124,6 +127,12 @@ class Store:
 
     def attempt_folder(self, cell_id: str, n: int) -> Path:
         return self.folder / "cells" / cell_id / f"attempt-{n}"
+
+    def next_attempt(self, cell_id: str) -> int:
+        """The number of a new attempt; a folder that is there already is never used again."""
+        folders = (self.folder / "cells" / cell_id).glob("attempt-*")
+        taken = [int(each.name.removeprefix("attempt-")) for each in folders]
+        return max([*taken, *(attempt.n for attempt in self.record.cells[cell_id].attempts), 0]) + 1
 
     def relative(self, path: Path) -> str:
         """A path inside the run as it stands in records: relative to the run folder."""
@@ -154,6 +163,8 @@ class Store:
             stream.flush()
             # What another process did between our reading and the lock must not be lost.
             self.record = load_record(self.folder)
+            if _replay(self.folder / JOURNAL) is None:
+                _restore_journal(self.folder, self.record)
             yield
 
 
@@ -163,40 +174,57 @@ def load_record(folder: Path) -> RunRecord:
     Raises:
         FormatError: nothing usable is left, or a newer version wrote it.
     """
-    if (folder / JOURNAL).exists():
-        record = _replay(folder / JOURNAL)
-        if record is not None:
-            return record
+    record = _replay(folder / JOURNAL)
+    if record is not None:
+        return record
     with contextlib.suppress(FormatError):
         return run_from_status(read_json(folder / STATUS))
     return _salvage(folder)
 
 
 def _replay(journal: Path) -> RunRecord | None:
-    """Fold the journal; a torn line (the last one of a killed process) is passed over."""
+    """Fold the journal; None when it is missing or does not begin a run.
+
+    A line that cannot be read or applied is passed over: the last one of a killed process is torn,
+    and one damaged line must not take the rest of the run with it.
+    """
     record: RunRecord | None = None
-    for line in journal.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
+    try:
+        lines = journal.read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError:
+        return None
+    for line in lines:
+        with contextlib.suppress(*_UNREADABLE):
             event = json.loads(line)
-        except ValueError:
-            continue
-        if not isinstance(event, dict):
-            continue
-        if event.get("event") == "run_created":
-            _check_version(journal, event)
-            record = _new_record(event)
-        elif record is not None:
-            record.apply(event)
+            if event["event"] == "run_created":
+                _check_version(journal, event["schema_version"])
+                record = _new_record(event)
+            elif record is not None:
+                record.apply(event)
     return record
 
 
-def _check_version(journal: Path, created: dict[str, Any]) -> None:
-    if created["schema_version"] > SCHEMA_VERSION:
-        raise FormatError(
-            f"{journal}: written by a newer slidesparse-bench (schema_version "
-            f"{created['schema_version']}, this one reads up to {SCHEMA_VERSION}); "
-            "upgrade slidesparse-bench"
+def _check_version(journal: Path, version: int) -> None:
+    if version > SCHEMA_VERSION:
+        raise NewerFormat(
+            f"{journal}: written by a newer slidesparse-bench (schema_version {version}, this one "
+            f"reads up to {SCHEMA_VERSION}); upgrade slidesparse-bench"
         )
+
+
+def _restore_journal(folder: Path, record: RunRecord) -> None:
+    """Begin a lost journal anew, with all that is still known."""
+    created = {
+        "event": "run_created",
+        "time": record.created,
+        "schema_version": SCHEMA_VERSION,
+        "run_id": record.run_id,
+        "matrix_sha256": record.matrix_sha256,
+        "cells": list(record.cells),
+    }
+    restored = {"event": "restored", "time": now(), "status": status_json(record)}
+    lines = [json.dumps(event, ensure_ascii=False) for event in (created, restored)]
+    write_text(folder / JOURNAL, "\n".join(lines) + "\n")
 
 
 def _new_record(created: dict[str, Any]) -> RunRecord:
@@ -212,6 +240,8 @@ def _new_record(created: dict[str, Any]) -> RunRecord:
 def _salvage(folder: Path) -> RunRecord:
     """Rebuild from the plan and the attempts' own files when journal and status are gone."""
     plan = read_json(folder / PLAN)
+    if "matrix_sha256" not in plan or "cells" not in plan:
+        raise FormatError(f"{folder / PLAN}: is not a plan of slidesparse-bench")
     modified = datetime.fromtimestamp((folder / PLAN).stat().st_mtime).astimezone().isoformat()
     record = RunRecord(
         run_id=folder.name,
@@ -266,9 +296,20 @@ def find_run(runs: Path, name: str | None) -> Path:
 def list_runs(runs: Path) -> list[Path]:
     """Run folders, oldest first (by the time in their names, then by name)."""
     folders = [
-        path.parent for path in runs.glob(f"*/{PLAN}") if not path.parent.name.startswith(".")
+        path.parent
+        for path in runs.glob(f"*/{PLAN}")
+        if _RUN_NAME.fullmatch(path.parent.name) and not path.parent.name.startswith(".")
     ]
     return sorted(folders, key=lambda folder: (folder.name[-15:], folder.name))
+
+
+@contextlib.contextmanager
+def starting(runs: Path) -> Iterator[None]:
+    """Let one process at a time look for an unfinished run and make one."""
+    runs.mkdir(parents=True, exist_ok=True)
+    with (runs / _LOCK).open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 def find_unfinished(runs: Path, matrix_sha256: str) -> Path | None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from slidesparse_bench.cell import Sparsity
-from slidesparse_bench.errors import FormatError
+from slidesparse_bench.errors import FormatError, NewerFormat
 from slidesparse_bench.settings import Measurement
 
 SCHEMA_VERSION = 1
@@ -118,7 +118,7 @@ class Metrics:
     power_w_mean: float | None = None
     sm_clock_mhz_mean: float | None = None
     temperature_c_max: float | None = None
-    throttled: list[str] = field(default_factory=list)
+    throttled: list[str] | None = None
     energy_j: float | None = None
     tokens_per_joule: float | None = None
     achieved_tflops: float | None = None
@@ -279,7 +279,8 @@ def read_json(path: Path) -> Any:
     """Read a JSON file of ours and check its version.
 
     Raises:
-        FormatError: unreadable, not JSON, or of a newer version than this program knows.
+        FormatError: unreadable, not JSON, or not ours.
+        NewerFormat: of a newer version than this program knows.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -289,7 +290,7 @@ def read_json(path: Path) -> Any:
     if not isinstance(version, int):
         raise FormatError(f"{path}: has no schema_version; it is not a file of slidesparse-bench")
     if version > SCHEMA_VERSION:
-        raise FormatError(
+        raise NewerFormat(
             f"{path}: written by a newer slidesparse-bench (schema_version {version}, this one "
             f"reads up to {SCHEMA_VERSION}); upgrade slidesparse-bench"
         )

@@ -1,5 +1,6 @@
 """Whole campaigns of the fake engine: real processes, every way an engine can misbehave."""
 
+import contextlib
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import pytest
 import yaml
 
 from slidesparse_bench.cli import invoke
-from slidesparse_bench.store import Store
+from slidesparse_bench.store import Store, list_runs
 from slidesparse_bench.wire import ATTEMPT_VARIABLE
 
 GOOD = "tiny-llama.int8.native.prefill.m512"
@@ -46,7 +47,11 @@ class Work:
 
     @property
     def run_folder(self):
-        return max((self.folder / "runs").iterdir())
+        return self.runs[-1]
+
+    @property
+    def runs(self):
+        return list_runs(self.folder / "runs")
 
     def status(self):
         return json.loads((self.run_folder / "status.json").read_text())
@@ -200,10 +205,10 @@ def test_a_selection_leaves_the_rest_for_later(work):
     assert work.run("--select", "*.m512") == 0
     assert work.cell()["state"] == "pending"
     assert work.status()["state"] == "interrupted"
-    before = len(list((work.folder / "runs").iterdir()))
+    before = work.runs
     assert work.run() == 0
     assert work.cell()["state"] == "passed"
-    assert len(list((work.folder / "runs").iterdir())) == before
+    assert work.runs == before
 
 
 def test_a_finished_matrix_starts_another_run(work):
@@ -211,7 +216,7 @@ def test_a_finished_matrix_starts_another_run(work):
     assert work.run() == 0
     time.sleep(1.1)
     assert work.run() == 0
-    assert len(list((work.folder / "runs").iterdir())) == 2
+    assert len(work.runs) == 2
 
 
 def test_a_changed_matrix_is_another_run(work):
@@ -220,7 +225,7 @@ def test_a_changed_matrix_is_another_run(work):
     time.sleep(1.1)
     work.write(seed=5)
     assert work.run() == 0
-    assert len(list((work.folder / "runs").iterdir())) == 2
+    assert len(work.runs) == 2
 
 
 def test_retry_adds_attempts_and_leaves_passed_cells_alone(work):
@@ -323,10 +328,10 @@ def test_a_full_disk_pauses_the_run(work):
 # Interruptions: the campaign in a process of its own
 
 
-def start_campaign(work):
+def start_campaign(work, *arguments):
     command = [sys.executable, "-c", "from slidesparse_bench.cli import main; main()"]
     return subprocess.Popen(
-        [*command, "run", "matrix.yaml"],
+        [*command, *(arguments or ("run", "matrix.yaml"))],
         cwd=work.folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -334,14 +339,18 @@ def start_campaign(work):
     )
 
 
-def wait_until_running(work, cell_id=BAD, phase="measure"):
+def wait_until_running(work):
+    wait_until(lambda: "measure" in attempt_file(work, "phases.jsonl").read_text())
+
+
+def wait_until(happened):
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        found = list((work.folder / "runs").glob(f"*/cells/{cell_id}/attempt-*/phases.jsonl"))
-        if found and phase in found[-1].read_text():
-            return
+        with contextlib.suppress(OSError, IndexError):
+            if happened():
+                return
         time.sleep(0.05)
-    raise AssertionError("the cell never started")
+    raise AssertionError("it never happened")
 
 
 def test_kill_9_costs_the_cell_in_flight_and_the_same_command_goes_on(work):
@@ -374,6 +383,37 @@ def test_an_interrupted_campaign_saves_its_state_and_its_code_says_so(work, numb
     assert ours_alive(work.run_folder) == []
     assert work.run() == 0
     assert work.classes() == ["interrupted", None]
+
+
+def test_an_interrupted_retry_goes_on_with_its_settings(work):
+    orders = [order("exit", value=7, attempts=[1, 2]), order("hang", attempts=[3])]
+    work.write(*orders)
+    assert work.run() == 1
+    again = ["retry", "--failed", "--set", "gpu_memory_utilization=0.9"]
+    retry = start_campaign(work, *again)
+    wait_until(lambda: "measure" in attempt_file(work, "phases.jsonl", 3).read_text())
+    retry.send_signal(signal.SIGINT)
+    retry.communicate(timeout=30)
+    assert retry.returncode == 130
+    assert invoke(again) == 0
+    tried = [each["engine_args"]["gpu_memory_utilization"] for each in work.cell()["attempts"]]
+    assert tried == [0.8, 0.8, 0.9, 0.9]
+
+
+def test_a_watchdog_that_ends_every_attempt_holds_up_one_cell_only(work):
+    work.write(order("kill", value="SIGTERM"), stages={"prefill": {"M": [1024, 512]}})
+    work.run()
+    assert work.classes() == ["interrupted"] * 3
+    assert work.cell(GOOD)["state"] == "passed"
+
+
+def test_a_reader_that_leaves_does_not_end_the_run(work):
+    work.write(stages={"prefill": {"M": [128, 256, 512, 1024]}})
+    campaign = start_campaign(work)
+    campaign.stdout.readline()
+    campaign.stdout.close()
+    assert campaign.wait(60) == 0
+    assert work.status()["counts"]["passed"] == 4
 
 
 def test_a_worker_that_kills_its_campaign_does_not_outlive_it(work):

@@ -175,20 +175,18 @@ def test_step_down_stays_above_what_was_too_little_for_the_cache():
 
 def test_busy_memory_is_waited_for_with_the_same_settings():
     decision = after(busy(0.95, 22.39))
-    assert decision == Decision(True, "waiting for device memory", wait_for_memory=True)
+    assert decision == Decision(True, "waiting for device memory")
 
 
 def test_busy_memory_that_does_not_change_is_settled_for():
     decision = after(busy(0.95, 22.39), busy(0.95, 22.39))
     assert decision.changes == {UTILIZATION: 0.93}
-    assert not decision.wait_for_memory
     assert not after(busy(0.95, 22.39), busy(0.95, 22.39), busy(0.93, 22.39)).retry
 
 
 def test_busy_memory_that_moves_is_waited_for_again():
     decision = after(busy(0.95, 20.0), busy(0.95, 21.5))
-    assert decision.retry
-    assert decision.wait_for_memory
+    assert decision == Decision(True, "waiting for device memory")
 
 
 def test_free_memory_of_the_driver_leaves_room_for_the_context():
@@ -209,10 +207,12 @@ def test_compile_failure_is_tried_eagerly_once():
     assert not after(eager).retry
 
 
-def test_interrupted_attempts_are_always_retried_and_never_counted():
+def test_interrupted_attempts_are_retried_and_never_counted():
     stopped = failed("interrupted")
     one = RetrySettings(max_attempts=1)
-    assert after(*[stopped] * 20, limits=one).retry
+    assert after(stopped, stopped, limits=one).retry
+    third = after(stopped, stopped, stopped, limits=one)
+    assert third == Decision(retry=False, reason="stopped from outside 3 times in a row")
     assert not after(*[stopped] * 20, failed("unknown"), limits=one).retry
     assert after(*[stopped] * 20, failed("unknown")).retry
 

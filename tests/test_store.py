@@ -9,7 +9,7 @@ from builders import build_attempt, build_metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slidesparse_bench.errors import FormatError, RunLocked, RunNotFound
+from slidesparse_bench.errors import NewerFormat, RunLocked, RunNotFound
 from slidesparse_bench.records import CellState, RunState, status_json
 from slidesparse_bench.store import JOURNAL, PLAN, STATUS, Store, find_run, find_unfinished
 from slidesparse_bench.wire import write_json
@@ -68,6 +68,16 @@ def test_status_json_has_the_contracts_keys(tmp_path):
     assert status["cells"][B]["metrics"] is None
 
 
+def test_a_kill_right_after_a_measurement_leaves_its_cell_passed(tmp_path):
+    store = a_store(tmp_path)
+    run_cell(store, A)
+    path = store.folder / JOURNAL
+    *kept, last = path.read_text().splitlines(keepends=True)
+    assert '"cell_state"' in last
+    path.write_text("".join(kept))
+    assert Store.open(store.folder).record.cells[A].state is CellState.PASSED
+
+
 @pytest.mark.parametrize("damage", ["missing", "empty", "torn", "other"])
 def test_a_damaged_status_is_rebuilt_from_the_journal(tmp_path, damage):
     store = a_store(tmp_path)
@@ -124,11 +134,45 @@ def test_a_journal_cut_anywhere_replays_to_a_prefix_of_what_happened(tmp_path_fa
     assert again.cells[A].attempts == before.record.cells[A].attempts
 
 
+def test_a_lost_journal_is_begun_anew_and_nothing_is_forgotten(tmp_path):
+    store = a_store(tmp_path)
+    run_cell(store, A)
+    (store.folder / JOURNAL).unlink()
+    again = Store.open(store.folder)
+    with again.locked():
+        run_cell(again, B, passed=False)
+    (store.folder / STATUS).unlink()
+    record = Store.open(store.folder).record
+    assert [record.cells[each].state for each in (A, B)] == [CellState.PASSED, CellState.FAILED]
+
+
+def test_a_damaged_line_costs_itself_only(tmp_path):
+    store = a_store(tmp_path)
+    path = store.folder / JOURNAL
+    with path.open("a") as stream:
+        stream.write('{"event": "cell_state", "cell": "nobody"}\n[]\n\u2028\n')
+    run_cell(Store.open(store.folder), A)
+    assert Store.open(store.folder).record.cells[A].state is CellState.PASSED
+
+
+def test_a_reason_with_any_line_separator_survives_the_journal(tmp_path):
+    store = a_store(tmp_path)
+    reason = "one\u2028two\u2029three\x85four\x0bfive"
+    store.append({"event": "cell_state", "cell": A, "state": "skipped", "reason": reason})
+    assert Store.open(store.folder).record.cells[A].reason == reason
+
+
+def test_the_number_of_a_lost_attempt_is_never_used_again(tmp_path):
+    store = a_store(tmp_path)
+    store.attempt_folder(A, 3).mkdir(parents=True)
+    assert (store.next_attempt(A), store.next_attempt(B)) == (4, 1)
+
+
 def test_a_newer_journal_is_refused_with_what_to_do(tmp_path):
     store = a_store(tmp_path)
     path = store.folder / JOURNAL
     path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 9'))
-    with pytest.raises(FormatError, match="upgrade"):
+    with pytest.raises(NewerFormat, match="upgrade"):
         Store.open(store.folder)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slidesparse_bench.errors import FormatError
+from slidesparse_bench.errors import FormatError, NewerFormat
 from slidesparse_bench.records import Evidence, Failure, Verdict
 from slidesparse_bench.settings import Measurement
 from slidesparse_bench.wire import (
@@ -78,7 +78,7 @@ def test_written_json_is_read_back_and_leaves_nothing_beside_it(tmp_path):
 def test_a_newer_version_is_refused_with_what_to_do(tmp_path):
     path = tmp_path / "a.json"
     path.write_text('{"schema_version": 99}')
-    with pytest.raises(FormatError, match="upgrade slidesparse-bench"):
+    with pytest.raises(NewerFormat, match="upgrade slidesparse-bench"):
         read_json(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 import typer
@@ -17,8 +18,8 @@ from slidesparse_bench.cli import (
     schema,
     status,
 )
-from slidesparse_bench.cli.output import complain, complain_json
-from slidesparse_bench.errors import ExitCode, SlideSparseError
+from slidesparse_bench.cli.output import complain, error_document, print_json
+from slidesparse_bench.errors import ExitCode, NothingToRun, SlideSparseError, UsageError
 
 app = typer.Typer(
     name="slidesparse",
@@ -54,16 +55,33 @@ def _version(
 
 def main() -> None:
     """Entry point of the `slidesparse` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a C locale has no ±
     sys.exit(int(invoke(sys.argv[1:])))
 
 
 def invoke(arguments: list[str]) -> int:
-    """Run one command line and return its exit code; typer reports wrong usage itself (2)."""
+    """Run one command line and return its exit code."""
     try:
         app(arguments)
     except SystemExit as ending:
-        return ending.code if isinstance(ending.code, int) else ExitCode.OK
+        code = ending.code if isinstance(ending.code, int) else ExitCode.OK
+        if code != ExitCode.USAGE:
+            return code
+        # typer has told people what is wrong with the command line.
+        return _answer(UsageError("wrong usage, see stderr"), arguments, told=True)
     except SlideSparseError as error:
-        (complain_json if "--json" in arguments else complain)(error)
-        return error.exit_code
+        return _answer(error, arguments)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _answer(NothingToRun(f"{place}{error.strerror or error}"), arguments)
     return ExitCode.OK
+
+
+def _answer(error: SlideSparseError, arguments: list[str], *, told: bool = False) -> int:
+    if not told:
+        complain(error)
+    if "--json" in arguments:
+        print_json(error_document(error))
+    return error.exit_code

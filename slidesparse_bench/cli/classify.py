@@ -29,7 +29,7 @@ def classify(
     """
     for log in logs:
         if not log.is_file():
-            raise UsageError(f"{log}: no such file")
+            raise UsageError(f"{log}: {'a folder, not a log' if log.is_dir() else 'no such file'}")
     found = [classify_log_file(log) for log in logs]
     if json_mode:
         print_json(found)

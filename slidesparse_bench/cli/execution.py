@@ -6,7 +6,6 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -15,11 +14,11 @@ from rich.console import Console
 from slidesparse_bench.campaign import UNFINISHED, Campaign
 from slidesparse_bench.cli.output import console, print_json
 from slidesparse_bench.cli.progress import LiveProgress, PlainProgress
-from slidesparse_bench.device import find_devices
+from slidesparse_bench.device import Device, find_devices
 from slidesparse_bench.errors import ExitCode, UsageError
 from slidesparse_bench.executors.local import LocalExecutor
 from slidesparse_bench.matrix import Matrix
-from slidesparse_bench.plan import PlannedCell
+from slidesparse_bench.plan import PlannedCell, estimate
 from slidesparse_bench.records import CellState, RunRecord, status_json
 from slidesparse_bench.report import gpu_names, results_csv
 from slidesparse_bench.store import RESULTS, Store
@@ -36,12 +35,10 @@ def parse_gpus(text: str | None) -> list[int] | None:
     """
     if text is None:
         return None
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise UsageError(
-            f"--gpus '{text}': expected GPU indices separated by commas, such as 0,1"
-        ) from None
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() for part in parts):
+        raise UsageError(f"--gpus '{text}': expected GPU indices separated by commas, such as 0,1")
+    return [int(part) for part in parts]
 
 
 def execute(
@@ -60,8 +57,9 @@ def execute(
     `judged` are the cells that the exit code speaks of: on resuming, those done earlier as well.
     """
     out = console(json_mode=json_mode)
-    executor = LocalExecutor(find_devices(matrix.engine, gpus, matrix.cpu_memory_gib))
-    estimate_s = sum(planned[cell_id].estimate_s for cell_id in selection)
+    executor = LocalExecutor(_equal_devices(matrix, gpus))
+    cells = [planned[cell_id] for cell_id in selection]
+    estimate_s = estimate(cells, matrix.infeasible) / len(executor.devices)
     selected = list(selection)
     progress: LiveProgress | PlainProgress
     if out.is_terminal and not json_mode:
@@ -79,6 +77,15 @@ def execute(
         out.print(f"The run paused: {campaign.paused_because}.", markup=False)
     _finish(out, store, code, json_mode=json_mode)
     return code
+
+
+def _equal_devices(matrix: Matrix, gpus: list[int] | None) -> list[Device]:
+    devices = find_devices(matrix.engine, gpus, matrix.cpu_memory_gib)
+    names = {device.facts.name: device.label for device in devices}
+    if len(names) > 1:
+        there = ", ".join(f"{label} is {name}" for name, label in names.items())
+        raise UsageError(f"--gpus: a run belongs to one kind of GPU, but {there}")
+    return devices
 
 
 @contextlib.contextmanager
@@ -113,17 +120,23 @@ def exit_code(record: RunRecord, selected: Sequence[str], received: Sequence[int
 def _finish(out: Console, store: Store, code: ExitCode, *, json_mode: bool) -> None:
     counts = ", ".join(f"{n} {state}" for state, n in store.record.counts.items() if n)
     out.print(f"{store.record.run_id}: {counts}", markup=False)
-    folder: Path = store.folder
     if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
-        out.print("Interrupted; the state is saved. The same command goes on from here.")
+        out.print(
+            "Interrupted; the state is saved. Run the matrix again to go on, without --fresh."
+        )
     else:
         out.print(f"Report: slidesparse report {store.record.run_id}", markup=False)
     if json_mode:
-        print_json(
-            {
-                "schema_version": SCHEMA_VERSION,
-                "run": str(folder),
-                "exit_code": int(code),
-                "status": status_json(store.record),
-            }
-        )
+        print_outcome(store, code)
+
+
+def print_outcome(store: Store, code: ExitCode) -> None:
+    """The document of `run --json` and `retry --json`."""
+    print_json(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "run": str(store.folder),
+            "exit_code": int(code),
+            "status": status_json(store.record),
+        }
+    )

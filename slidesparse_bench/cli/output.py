@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -29,9 +30,20 @@ RUNS = Path("runs")
 REPORTS = Path("reports")
 
 
+class PatientConsole(Console):
+    """A console whose reader may leave: words that nobody reads must not end a night's run."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        with contextlib.suppress(OSError):
+            super().print(*objects, **options)
+
+    def on_broken_pipe(self) -> None:
+        """rich would exit here; the run goes on, its results go to files."""
+
+
 def console(*, json_mode: bool = False) -> Console:
     """For people: rich on a terminal, plain and wide elsewhere; rich honours `NO_COLOR`."""
-    out = Console(stderr=json_mode, highlight=False)
+    out = PatientConsole(stderr=json_mode, highlight=False)
     if not out.is_terminal:
         out.width, out.soft_wrap = PLAIN_WIDTH, True
     return out
@@ -40,29 +52,25 @@ def console(*, json_mode: bool = False) -> Console:
 def print_json(document: Any) -> None:
     """The one document of a `--json` command."""
     text = json.dumps(encode(document), indent=1, ensure_ascii=False)
-    sys.stdout.write(text + "\n")
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
 
 
 def complain(error: SlideSparseError) -> None:
     """One clear line (or one per problem) on stderr."""
-    sys.stderr.write(f"slidesparse: error: {error}\n" if _single(error) else f"{error}\n")
+    located = isinstance(error, MatrixError)
+    sys.stderr.write(f"{error}\n" if located else f"slidesparse: error: {error}\n")
 
 
-def complain_json(error: SlideSparseError) -> None:
-    """The same for programs; people still see it on stderr."""
-    complain(error)
+def error_document(error: SlideSparseError) -> dict[str, Any]:
+    """What `--json` prints instead of a result; people still read stderr."""
     problems = error.problems if isinstance(error, MatrixError) else []
-    print_json(
-        {
-            "schema_version": SCHEMA_VERSION,
-            "error": {
-                "exit_code": int(error.exit_code),
-                "message": str(error),
-                "problems": problems,
-            },
-        }
-    )
-
-
-def _single(error: SlideSparseError) -> bool:
-    return not isinstance(error, MatrixError)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "error": {
+            "exit_code": int(error.exit_code),
+            "message": str(error),
+            "problems": problems,
+        },
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from slidesparse_bench.device import find_devices
 from slidesparse_bench.errors import UsageError
 from slidesparse_bench.feasibility import FitVerdict, find_device
 from slidesparse_bench.matrix import Matrix, load_matrix
-from slidesparse_bench.plan import Plan, PlannedCell, make_plan
+from slidesparse_bench.plan import Plan, PlannedCell, estimate, make_plan
 from slidesparse_bench.units import GIB, format_duration
 
 STYLES = {
@@ -82,8 +83,8 @@ def _device(
             "--gpu-memory-gib and --compute-capability belong together, "
             "e.g. --gpu-memory-gib 24 --compute-capability 8.9"
         )
-    if memory_gib <= 0:
-        raise UsageError(f"--gpu-memory-gib {memory_gib}: must be above 0")
+    if not 0 < memory_gib < math.inf:
+        raise UsageError(f"--gpu-memory-gib {memory_gib}: must be above 0 and finite")
     return DeviceFacts(
         kind=DeviceKind.CUDA,
         name=f"GPU with {memory_gib:g} GiB, compute capability {compute_capability}",
@@ -101,8 +102,9 @@ def _parse_capability(text: str) -> tuple[int, int]:
 
 def show_plan(plan: Plan, cells: Sequence[PlannedCell], *, json_mode: bool) -> None:
     """The plan, or a selection of its cells, as a table or as the document of `plan --json`."""
+    estimate_s = estimate(cells, plan.infeasible)
     if json_mode:
-        print_json(replace(plan, cells=list(cells)))
+        print_json(replace(plan, cells=list(cells), estimate_s=estimate_s))
         return
     out = console()
     _print_table(out, cells)
@@ -112,7 +114,7 @@ def show_plan(plan: Plan, cells: Sequence[PlannedCell], *, json_mode: bool) -> N
         if (n := sum(cell.verdict is verdict for cell in cells))
     )
     out.print(f"{len(cells)} cells on {plan.device.name}: {counts}.", markup=False)
-    out.print(f"About {format_duration(plan.estimate_s)} for all that can run.", markup=False)
+    out.print(f"About {format_duration(estimate_s)} for all that can run.", markup=False)
 
 
 def _print_table(out: Console, cells: Sequence[PlannedCell]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from slidesparse_bench.cli.execution import execute, parse_gpus
+from slidesparse_bench.cli.execution import execute, parse_gpus, print_outcome
 from slidesparse_bench.cli.output import RUNS, Json, RunName, RunsDir, console
 from slidesparse_bench.cli.run import check_same_device, select_cells
 from slidesparse_bench.device import find_devices
@@ -62,6 +62,8 @@ def retry(
         candidates = failed_cells(store.record, wanted)
         if not candidates:
             console(json_mode=json_mode).print(_nothing_to_retry(store, wanted), markup=False)
+            if json_mode:
+                print_outcome(store, ExitCode.OK)
             raise typer.Exit(ExitCode.OK)
         chosen = select_cells(candidates, select or [])
         code = execute(
@@ -115,16 +117,19 @@ def parse_classes(text: str | None) -> set[str] | None:
 
 
 def failed_cells(record: RunRecord, classes: set[str] | None) -> list[str]:
-    """Failed cells, those whose last failure is of one of the classes if any are given."""
-    return [
-        cell_id
-        for cell_id, cell in record.cells.items()
-        if cell.state is CellState.FAILED
-        and (
-            classes is None
-            or (cell.last_failure is not None and cell.last_failure.failure_class in classes)
-        )
-    ]
+    """Failed cells, those whose last failure is of one of the classes if any are given.
+
+    A cell whose retry was interrupted has failed before and still counts.
+    """
+    chosen = []
+    for cell_id, cell in record.cells.items():
+        failure = cell.last_failure
+        if failure is None or cell.state in (CellState.PASSED, CellState.SKIPPED):
+            continue
+        interrupted = cell.state is not CellState.FAILED and failure.failure_class == "interrupted"
+        if not interrupted and (classes is None or failure.failure_class in classes):
+            chosen.append(cell_id)
+    return chosen
 
 
 def _nothing_to_retry(store: Store, wanted: set[str] | None) -> str:

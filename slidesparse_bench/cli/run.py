@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +20,7 @@ from slidesparse_bench.matrix import Matrix, load_matrix, nearest_id, select
 from slidesparse_bench.plan import Plan, make_plan
 from slidesparse_bench.provenance import environment
 from slidesparse_bench.records import CellState
-from slidesparse_bench.store import Store, find_unfinished
+from slidesparse_bench.store import Store, find_unfinished, starting
 from slidesparse_bench.wire import encode
 
 DONE = (CellState.PASSED, CellState.FAILED, CellState.SKIPPED)
@@ -71,9 +72,12 @@ def run(
         chosen = set(selected)
         show_plan(plan, [cell for cell in plan.cells if cell.id in chosen], json_mode=json_mode)
         return
-    store = _open_or_create(matrix, plan, runs_dir, fresh=fresh, json_mode=json_mode)
-    with store.locked():
+    with contextlib.ExitStack() as held:
+        with starting(runs_dir):
+            store = _open_or_create(matrix, plan, runs_dir, fresh=fresh)
+            held.enter_context(store.locked())
         left = [cell_id for cell_id in selected if store.record.cells[cell_id].state not in DONE]
+        console(json_mode=json_mode).print(_what_begins(store, plan), markup=False)
         code = execute(
             store,
             matrix,
@@ -129,19 +133,13 @@ def check_same_device(store: Store, device: DeviceFacts) -> None:
         )
 
 
-def _open_or_create(
-    matrix: Matrix, plan: Plan, runs_dir: Path, *, fresh: bool, json_mode: bool
-) -> Store:
-    out = console(json_mode=json_mode)
+def _open_or_create(matrix: Matrix, plan: Plan, runs_dir: Path, *, fresh: bool) -> Store:
     unfinished = None if fresh else find_unfinished(runs_dir, matrix.sha256)
     if unfinished is not None:
         store = Store.open(unfinished)
         check_same_device(store, plan.device)
-        done = sum(cell.state in DONE for cell in store.record.cells.values())
-        total = len(store.record.cells)
-        out.print(f"Going on with {unfinished} ({done} of {total} cells done).", markup=False)
         return store
-    store = Store.create(
+    return Store.create(
         runs_dir,
         name=matrix.name,
         matrix_text=matrix.text,
@@ -149,8 +147,14 @@ def _open_or_create(
         plan=encode(plan),
         environment=environment(matrix.engine),
     )
-    out.print(f"{store.folder}: {len(plan.cells)} cells on {plan.device.name}", markup=False)
-    return store
+
+
+def _what_begins(store: Store, plan: Plan) -> str:
+    cells = store.record.cells.values()
+    if any(cell.attempts or cell.state in DONE for cell in cells):
+        done = sum(cell.state in DONE for cell in cells)
+        return f"Going on with {store.folder} ({done} of {len(cells)} cells done)."
+    return f"{store.folder}: {len(cells)} cells on {plan.device.name}"
 
 
 def register(app: typer.Typer) -> None:

@@ -23,12 +23,19 @@ def warm_up(engine: Engine, cell: Cell, settings: Measurement) -> int:
     samples: list[float] = []
     elapsed_s = 0.0
     for done in range(1, settings.max_warmup_iterations + 1):
-        one = engine.run(1)
+        one = _run(engine, cell, 1)
         elapsed_s += one.elapsed_s
         samples += _warmup_samples(one, cell)
         if elapsed_s >= settings.min_warmup_s and is_steady(samples):
             return done
     return settings.max_warmup_iterations
+
+
+def _run(engine: Engine, cell: Cell, iterations: int) -> Round:
+    """Run and prove at once: a wrong batch ends the attempt at its first round."""
+    done = engine.run(iterations)
+    verify([done], cell)
+    return done
 
 
 def is_steady(samples: Sequence[float]) -> bool:
@@ -53,10 +60,10 @@ def _warmup_samples(done: Round, cell: Cell) -> list[float]:
 def measure(engine: Engine, cell: Cell, settings: Measurement) -> list[Round]:
     """Run rounds until the interval is narrow enough or the method's count is reached."""
     if settings.fixed_iterations is not None:
-        return [engine.run(settings.fixed_iterations)]
+        return [_run(engine, cell, settings.fixed_iterations)]
     limit = cell.workload.max_iterations
     least = settings.min_iterations if cell.stage is Stage.PREFILL else 1
-    rounds = [engine.run(min(least, limit))]
+    rounds = [_run(engine, cell, min(least, limit))]
     while (done := _iterations(rounds)) < limit:
         missing = max(
             _missing_for_precision(step_spread(rounds, cell), done, settings),
@@ -64,7 +71,7 @@ def measure(engine: Engine, cell: Cell, settings: Measurement) -> list[Round]:
         )
         if not missing:
             break
-        rounds.append(engine.run(min(missing, limit - done)))
+        rounds.append(_run(engine, cell, min(missing, limit - done)))
     return rounds
 
 

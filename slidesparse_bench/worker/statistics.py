@@ -25,7 +25,7 @@ def t95(degrees_of_freedom: int) -> float:
 
 
 def spread(series: Sequence[Sequence[float]]) -> Spread:
-    """Summarize step times of one or more equal sequences (one per iteration or round).
+    """Summarize step times of one or more sequences (one per iteration or round).
 
     The interval is that of the mean. A decode step grows with its KV cache, the same way in each
     iteration, so a straight line over the position is taken out before the scatter is measured;
@@ -50,9 +50,9 @@ def _half_width(series: Sequence[Sequence[float]]) -> float | None:
         return None
     squares = sum(value * value for sequence in residuals for value in sequence)
     deviation = math.sqrt(squares / degrees)
-    correlation = _lag1(residuals, squares)
+    correlation = _lag1(residuals, squares, count)
     effective = count * (1 - correlation) / (1 + correlation)
-    return t95(degrees) * deviation / math.sqrt(effective)
+    return t95(max(1, math.floor(effective) - 2)) * deviation / math.sqrt(effective)
 
 
 def _residuals(series: Sequence[Sequence[float]]) -> list[list[float]]:
@@ -71,12 +71,16 @@ def _residuals(series: Sequence[Sequence[float]]) -> list[list[float]]:
     ]
 
 
-def _lag1(residuals: Sequence[Sequence[float]], squares: float) -> float:
-    """Lag-1 autocorrelation, never below 0: alternation must not narrow the interval."""
+def _lag1(residuals: Sequence[Sequence[float]], squares: float, count: int) -> float:
+    """Lag-1 autocorrelation with its bias of -(1 + 4r)/n taken back, never below 0.
+
+    Alternation must not narrow the interval.
+    """
     if squares <= 0:
         return 0.0
     products = sum(a * b for sequence in residuals for a, b in itertools.pairwise(sequence))
-    return min(0.95, max(0.0, products / squares))
+    estimate = products / squares
+    return min(0.95, max(0.0, estimate + (1 + 4 * estimate) / count))
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:
