@@ -222,7 +222,7 @@ def _restore_journal(folder: Path, record: RunRecord) -> None:
         "matrix_sha256": record.matrix_sha256,
         "cells": list(record.cells),
     }
-    restored = {"event": "restored", "time": now(), "status": status_json(record)}
+    restored = {"event": "restored", "time": record.updated, "status": status_json(record)}
     lines = [json.dumps(event, ensure_ascii=False) for event in (created, restored)]
     write_text(folder / JOURNAL, "\n".join(lines) + "\n")
 
