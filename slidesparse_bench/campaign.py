@@ -28,8 +28,6 @@ from slidesparse_bench.records import Attempt, CellState, Evidence, RunState
 from slidesparse_bench.store import Store, now
 from slidesparse_bench.wire import SCHEMA_VERSION, Metrics, Request, write_json
 
-UNFINISHED = (CellState.PENDING, CellState.RUNNING)
-
 
 class Observer(Protocol):
     """Follows a campaign; called from lane threads, must not raise."""
@@ -85,7 +83,7 @@ class Campaign:
             self._paused = "no GPU is left"
         errors = [lane.error for lane in lanes if lane.error is not None]
         cells = self.store.record.cells.values()
-        finished = not errors and all(cell.state not in UNFINISHED for cell in cells)
+        finished = not errors and all(cell.state.is_done for cell in cells)
         state = RunState.FINISHED if finished else RunState.INTERRUPTED
         self.store.append({"event": "run_state", "state": state})
         if errors:

@@ -20,6 +20,11 @@ class CellState(StrEnum):
     FAILED = "failed"
     SKIPPED = "skipped"
 
+    @property
+    def is_done(self) -> bool:
+        """Whether a run has nothing more to do about the cell."""
+        return self in (CellState.PASSED, CellState.FAILED, CellState.SKIPPED)
+
 
 class RunState(StrEnum):
     RUNNING = "running"

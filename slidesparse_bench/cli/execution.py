@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from slidesparse_bench.campaign import UNFINISHED, Campaign
+from slidesparse_bench.campaign import Campaign
 from slidesparse_bench.cli.output import console, print_json
 from slidesparse_bench.cli.progress import LiveProgress, PlainProgress
 from slidesparse_bench.device import Device, find_devices
@@ -48,7 +48,7 @@ def execute(
     selection: Sequence[str],
     *,
     judged: Sequence[str],
-    gpus: list[int] | None,
+    devices: list[Device],
     changes: dict[str, Any],
     json_mode: bool,
 ) -> ExitCode:
@@ -57,7 +57,7 @@ def execute(
     `judged` are the cells that the exit code speaks of: on resuming, those done earlier as well.
     """
     out = console(json_mode=json_mode)
-    executor = LocalExecutor(_equal_devices(matrix, gpus))
+    executor = LocalExecutor(devices)
     cells = [planned[cell_id] for cell_id in selection]
     estimate_s = estimate(cells, matrix.infeasible) / len(executor.devices)
     selected = list(selection)
@@ -79,8 +79,14 @@ def execute(
     return code
 
 
-def _equal_devices(matrix: Matrix, gpus: list[int] | None) -> list[Device]:
-    devices = find_devices(matrix.engine, gpus, matrix.cpu_memory_gib)
+def campaign_devices(matrix: Matrix, gpus: str | None) -> list[Device]:
+    """The devices of `--gpus`, all of one kind.
+
+    Raises:
+        UsageError: no such GPU, or GPUs whose numbers would not compare.
+        NothingToRun: an NVIDIA driver that cannot be used.
+    """
+    devices = find_devices(matrix.engine, parse_gpus(gpus), matrix.cpu_memory_gib)
     names = {device.facts.name: device.label for device in devices}
     if len(names) > 1:
         there = ", ".join(f"{label} is {name}" for name, label in names.items())
@@ -112,7 +118,7 @@ def exit_code(record: RunRecord, selected: Sequence[str], received: Sequence[int
         return ExitCode.INTERRUPTED if received[0] == signal.SIGINT else ExitCode.TERMINATED
     if states and all(state is CellState.SKIPPED for state in states):
         return ExitCode.NOTHING_RAN
-    if CellState.FAILED in states or any(state in UNFINISHED for state in states):
+    if CellState.FAILED in states or not all(state.is_done for state in states):
         return ExitCode.SOME_FAILED
     return ExitCode.OK
 

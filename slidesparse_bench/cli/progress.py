@@ -54,7 +54,7 @@ class PlainProgress:
             if self._printed.get(cell_id) == key:
                 return
             self._printed[cell_id] = key
-            done = sum(_is_done(self._record.cells[each]) for each in self._selected)
+            done = sum(self._record.cells[each].state.is_done for each in self._selected)
             told = " ".join(filter(None, [cell.state.value, what_happened(cell)]))
             line = f"[{done}/{len(self._selected)}] {cell_id}: {told}"
             self._console.print(line, markup=False)
@@ -108,7 +108,7 @@ class LiveProgress:
         self._running[cell_id] = (folder, last_phase(folder / PHASES) or "starting")
 
     def _done(self) -> int:
-        return sum(_is_done(self._record.cells[each]) for each in self._selected)
+        return sum(self._record.cells[each].state.is_done for each in self._selected)
 
     def _render(self) -> RenderableType:
         table = Table(box=None, pad_edge=False, expand=False)
@@ -182,7 +182,3 @@ def log_tail(log: Path) -> str:
         return ""
     lines = [line for line in text.replace("\r", "\n").splitlines() if line.strip()]
     return lines[-1].strip() if lines else ""
-
-
-def _is_done(cell: CellRecord) -> bool:
-    return cell.state in (CellState.PASSED, CellState.FAILED, CellState.SKIPPED)

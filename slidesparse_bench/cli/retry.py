@@ -7,10 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from slidesparse_bench.cli.execution import execute, parse_gpus, print_outcome
+from slidesparse_bench.cli.execution import campaign_devices, execute, print_outcome
 from slidesparse_bench.cli.output import RUNS, Json, RunName, RunsDir, console
 from slidesparse_bench.cli.run import check_same_device, select_cells
-from slidesparse_bench.device import find_devices
 from slidesparse_bench.errors import ExitCode, UsageError
 from slidesparse_bench.failures import CLASSES
 from slidesparse_bench.matrix import Matrix, load_matrix_text, refusal, resolve
@@ -55,9 +54,8 @@ def retry(
     wanted = parse_classes(classes)
     with store.locked():
         matrix = _matrix_of(store)
-        plan = make_plan(
-            matrix, find_devices(matrix.engine, parse_gpus(gpus), matrix.cpu_memory_gib)[0].facts
-        )
+        devices = campaign_devices(matrix, gpus)
+        plan = make_plan(matrix, devices[0].facts)
         check_same_device(store, plan.device)
         candidates = failed_cells(store.record, wanted)
         if not candidates:
@@ -72,7 +70,7 @@ def retry(
             {cell.id: cell for cell in plan.cells},
             chosen,
             judged=chosen,
-            gpus=parse_gpus(gpus),
+            devices=devices,
             changes=changes,
             json_mode=json_mode,
         )

@@ -11,19 +11,15 @@ import typer
 
 from slidesparse_bench.backends import DeviceFacts
 from slidesparse_bench.cell import Cell
-from slidesparse_bench.cli.execution import execute, parse_gpus
+from slidesparse_bench.cli.execution import campaign_devices, execute
 from slidesparse_bench.cli.output import RUNS, Json, RunsDir, console
 from slidesparse_bench.cli.plan import show_plan
-from slidesparse_bench.device import find_devices
 from slidesparse_bench.errors import UsageError
 from slidesparse_bench.matrix import Matrix, load_matrix, nearest_id, select
 from slidesparse_bench.plan import Plan, make_plan
 from slidesparse_bench.provenance import environment
-from slidesparse_bench.records import CellState
 from slidesparse_bench.store import Store, find_unfinished, starting
 from slidesparse_bench.wire import encode
-
-DONE = (CellState.PASSED, CellState.FAILED, CellState.SKIPPED)
 
 
 def run(
@@ -65,7 +61,7 @@ def run(
     """
     matrix = load_matrix(matrix_path)
     check_isolation(isolation)
-    devices = find_devices(matrix.engine, parse_gpus(gpus), matrix.cpu_memory_gib)
+    devices = campaign_devices(matrix, gpus)
     plan = make_plan(matrix, devices[0].facts)
     selected = select_cells([cell.id for cell in plan.cells], globs or [])
     if dry_run:
@@ -76,7 +72,7 @@ def run(
         with starting(runs_dir):
             store = _open_or_create(matrix, plan, runs_dir, fresh=fresh)
             held.enter_context(store.locked())
-        left = [cell_id for cell_id in selected if store.record.cells[cell_id].state not in DONE]
+        left = [cell_id for cell_id in selected if not store.record.cells[cell_id].state.is_done]
         console(json_mode=json_mode).print(_what_begins(store, plan), markup=False)
         code = execute(
             store,
@@ -84,7 +80,7 @@ def run(
             {cell.id: cell for cell in plan.cells},
             left,
             judged=selected,
-            gpus=parse_gpus(gpus),
+            devices=devices,
             changes={},
             json_mode=json_mode,
         )
@@ -151,8 +147,8 @@ def _open_or_create(matrix: Matrix, plan: Plan, runs_dir: Path, *, fresh: bool) 
 
 def _what_begins(store: Store, plan: Plan) -> str:
     cells = store.record.cells.values()
-    if any(cell.attempts or cell.state in DONE for cell in cells):
-        done = sum(cell.state in DONE for cell in cells)
+    if any(cell.attempts or cell.state.is_done for cell in cells):
+        done = sum(cell.state.is_done for cell in cells)
         return f"Going on with {store.folder} ({done} of {len(cells)} cells done)."
     return f"{store.folder}: {len(cells)} cells on {plan.device.name}"
 
