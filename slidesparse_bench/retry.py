@@ -209,7 +209,7 @@ def _first_sufficient(history: _History, now: float, rungs: list[float]) -> Deci
             return _set_utilization(now, rung, f"{_gib(given)} of KV cache instead of {_gib(room)}")
     given = max(0.0, room + (rungs[-1] - now) * total)
     enough = f"of the {_gib(needed)} needed" if needed is not None else "for the KV cache"
-    return _stop(f"even {UTILIZATION} {rungs[-1]:.2f} would give {_gib(given)} {enough}")
+    return _stop(f"even {UTILIZATION} {rungs[-1]:.2f} would give about {_gib(given)} {enough}")
 
 
 def _lower_utilization(history: _History) -> Decision:

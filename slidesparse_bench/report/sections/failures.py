@@ -82,11 +82,11 @@ def _verdict(cells: list[CellView]) -> str:
 
 
 def _advice(general: str, cells: list[CellView]) -> str:
-    """The class's advice, then the hints for these very cells, one of each wording."""
-    hints = [view.failure.hint for view in cells if view.failure and view.failure.hint]
-    wordings = [same[0] for same in grouped(hints, without_numbers).values()]
-    own = [plain(hint) for hint in wordings if hint not in general]
-    return " ".join([general, *own[:CAUSES_SHOWN]])
+    """The hints for these very cells, one of each wording, and once the class's advice."""
+    hints = [view.failure.hint for view in cells if view.failure]
+    without_advice = [hint.removesuffix(general).strip() for hint in hints]
+    own = [plain(same[0]) for same in grouped(without_advice, without_numbers).values() if same[0]]
+    return " ".join([*own[:CAUSES_SHOWN], general])
 
 
 def _facts(cells: list[CellView]) -> list[str]:
