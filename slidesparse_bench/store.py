@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from slidesparse_bench.errors import FormatError, NewerFormat, RunLocked, RunNotFound
+from slidesparse_bench.errors import FormatError, RunLocked, RunNotFound
 from slidesparse_bench.records import (
     Attempt,
     CellRecord,
@@ -32,6 +32,7 @@ from slidesparse_bench.records import (
 from slidesparse_bench.wire import (
     SCHEMA_VERSION,
     Metrics,
+    check_version,
     decode,
     encode,
     read_json,
@@ -197,19 +198,11 @@ def _replay(journal: Path) -> RunRecord | None:
         with contextlib.suppress(*_UNREADABLE):
             event = json.loads(line)
             if event["event"] == "run_created":
-                _check_version(journal, event["schema_version"])
+                check_version(journal, event["schema_version"])
                 record = _new_record(event)
             elif record is not None:
                 record.apply(event)
     return record
-
-
-def _check_version(journal: Path, version: int) -> None:
-    if version > SCHEMA_VERSION:
-        raise NewerFormat(
-            f"{journal}: written by a newer slidesparse-bench (schema_version {version}, this one "
-            f"reads up to {SCHEMA_VERSION}); upgrade slidesparse-bench"
-        )
 
 
 def _restore_journal(folder: Path, record: RunRecord) -> None:

@@ -289,12 +289,21 @@ def read_json(path: Path) -> Any:
     version = data.get("schema_version") if isinstance(data, dict) else None
     if not isinstance(version, int):
         raise FormatError(f"{path}: has no schema_version; it is not a file of slidesparse-bench")
+    check_version(path, version)
+    return data
+
+
+def check_version(path: Path, version: int) -> None:
+    """Refuse a file whose `schema_version` this program does not know yet.
+
+    Raises:
+        NewerFormat: says what to do.
+    """
     if version > SCHEMA_VERSION:
         raise NewerFormat(
             f"{path}: written by a newer slidesparse-bench (schema_version {version}, this one "
             f"reads up to {SCHEMA_VERSION}); upgrade slidesparse-bench"
         )
-    return data
 
 
 def last_phase(path: Path) -> str | None:
