@@ -65,18 +65,16 @@ def compare(run: Path, cell: Cell) -> dict[str, Any]:
     passed = next(each for each in status["attempts"] if each["failure"] is None)
     path = run / "cells" / cell.id / f"attempt-{passed['n']}" / "request.json"
     iterations = ITERATIONS[cell.stage]
-    request = replace(
-        decode(Request, read_json(path)), measurement=Measurement(fixed_iterations=iterations)
-    )
+    request = alone(decode(Request, read_json(path)), iterations)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_json(folder / "request.json", request)
-        arguments = [str(folder / "request.json"), str(folder / "result.json")]
-        execute([sys.executable, "-m", "slidesparse_bench.worker", *arguments])
+        asked = str(folder / "request.json")
+        execute([sys.executable, "-m", "slidesparse_bench.worker", asked])
         result = decode(Result, read_json(folder / "result.json"))
         assert result.metrics is not None, result.error
         out = str(folder / "reference.json")
-        execute([sys.executable, __file__, arguments[0], "--reference", "--out", out])
+        execute([sys.executable, __file__, asked, "--reference", "--out", out])
         vllm_rate = read_json(folder / "reference.json")["tokens_per_second"]
     return {
         "cell": cell.id,
@@ -85,6 +83,20 @@ def compare(run: Path, cell: Cell) -> dict[str, Any]:
         "again": result.metrics.tokens_per_second,
         "vllm": vllm_rate,
     }
+
+
+def alone(request: Request, iterations: int) -> Request:
+    """The request for its one cell, with the limits of that cell also where it shared an engine."""
+    [asked] = request.cells
+    limits = {
+        "max_num_seqs": asked.max_num_seqs,
+        "max_num_batched_tokens": asked.max_num_batched_tokens,
+    }
+    return replace(
+        request,
+        engine_args={**request.engine_args, **limits},
+        cells=[replace(asked, measurement=Measurement(fixed_iterations=iterations))],
+    )
 
 
 def execute(command: list[str]) -> None:
@@ -100,8 +112,9 @@ def reference(request: Request) -> dict[str, Any]:
     from slidesparse_bench.worker.engines.vllm_engine import engine_arguments
 
     accepted = set(EngineArgs.__dataclass_fields__)
-    cell = Cell.parse(request.cell_id)
-    count = (request.measurement.fixed_iterations or 1) * cell.workload.max_num_seqs
+    [asked] = request.cells
+    cell = Cell.parse(asked.cell_id)
+    count = (asked.measurement.fixed_iterations or 1) * cell.workload.max_num_seqs
     elapsed_s, outputs = throughput.run_vllm(
         sample_requests(request, count),
         1,
@@ -120,7 +133,7 @@ def sample_requests(request: Request, count: int) -> list[Any]:
     """Requests of random token ids, as vLLM's benchmark takes them."""
     from vllm.benchmarks.datasets import SampleRequest
 
-    workload = Cell.parse(request.cell_id).workload
+    workload = Cell.parse(request.cells[0].cell_id).workload
     config = json.loads((Path(request.model_path) / "config.json").read_text())
     tokens = random.Random(request.seed)
     return [

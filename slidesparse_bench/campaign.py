@@ -1,32 +1,49 @@
-"""The loop: each cell until it has passed, or no retry can help. Policy is elsewhere.
+"""The loop: each cell until it has been measured, or no retry can help. Policy is elsewhere.
 
-One lane (a thread, `lane.py`) per device takes cell after cell. Every step is in the journal
-before the next one begins.
+One lane (a thread, `lane.py`) per device takes group after group of cells, each group for one
+engine (`engine_run.py`). Every step is in the journal before the next one begins.
 """
 
 from __future__ import annotations
 
+import os
+import random
 import threading
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from slidesparse_bench import roofline, telemetry
 from slidesparse_bench.backends import BACKENDS
 from slidesparse_bench.cell import Cell
 from slidesparse_bench.device import Device
+from slidesparse_bench.engine_groups import shared_args
+from slidesparse_bench.engine_run import Try
 from slidesparse_bench.errors import HarnessVerdict
-from slidesparse_bench.executors import LOG, Executor, Order
+from slidesparse_bench.executors import Executor, Order
 from slidesparse_bench.failures import classify
 from slidesparse_bench.feasibility import DEFAULT_UTILIZATION
 from slidesparse_bench.lane import WILL_BE_TRIED_AGAIN, Lane
 from slidesparse_bench.matrix import Matrix
 from slidesparse_bench.models import materialize
-from slidesparse_bench.plan import PlannedCell, Sources, engine_args, will_run
+from slidesparse_bench.plan import PlannedCell, Sources, engine_groups, will_run
+from slidesparse_bench.plan import engine_args as planned_args
+from slidesparse_bench.provenance import with_engine
 from slidesparse_bench.records import Attempt, CellState, Evidence, RunState
+from slidesparse_bench.roofline import Peaks
 from slidesparse_bench.store import Store, now
-from slidesparse_bench.wire import SCHEMA_VERSION, Metrics, Request, write_json
+from slidesparse_bench.telemetry import Sample
+from slidesparse_bench.wire import (
+    LOG,
+    SCHEMA_VERSION,
+    CellRequest,
+    Metrics,
+    Request,
+    Result,
+    write_json,
+)
+from slidesparse_bench.work import Work, WorkQueue
 
 
 class Observer(Protocol):
@@ -46,7 +63,8 @@ class Observer(Protocol):
 class Campaign:
     """One execution of (a selection of) a plan.
 
-    `changes` are engine arguments set from the command line (`retry --set`).
+    `isolation` is `engine` or `cell`; `changes` are engine arguments set from the command line
+    (`retry --set`); `peaks` are the rates of the devices, where they are known.
     """
 
     store: Store
@@ -55,31 +73,31 @@ class Campaign:
     executor: Executor
     observer: Observer
     stop: threading.Event
+    isolation: str = "engine"
     changes: dict[str, Any] = field(default_factory=dict)
+    peaks: Peaks | None = None
 
     def __post_init__(self) -> None:
         self._sources = Sources(self.matrix)
         self._paused = ""
+        self._given_up: set[str] = set()
+        self._environment = threading.Lock()
+        self.queue = WorkQueue([], self.stop, self.is_wanted)
 
     def run(self, selection: Sequence[str]) -> None:
         """Bring every selected cell to an end, or stop early when `stop` is set."""
         self.store.append({"event": "run_state", "state": RunState.RUNNING})
         self._close_lost_attempts()
-        queue = deque(self._skip_what_cannot_run(selection))
-        mutex = threading.Lock()
-
-        def next_cell() -> str | None:
-            with mutex:
-                return queue.popleft() if queue and not self.stop.is_set() else None
-
-        lanes = [Lane(self, device, next_cell) for device in self.executor.devices]
+        to_run = self._skip_what_cannot_run(selection)
+        self.queue = WorkQueue(self._work(to_run), self.stop, self.is_wanted)
+        lanes = [Lane(self, device) for device in self.executor.devices]
         for lane in lanes:
             lane.start()
         for lane in lanes:
             # With a time limit the main thread stays open to Ctrl-C on every platform.
             while lane.is_alive():
                 lane.join(0.5)
-        if queue and all(lane.lost for lane in lanes):
+        if self.queue and all(lane.lost for lane in lanes):
             self._paused = "no GPU is left"
         errors = [lane.error for lane in lanes if lane.error is not None]
         cells = self.store.record.cells.values()
@@ -99,13 +117,45 @@ class Campaign:
         self._paused = reason
         self.stop.set()
 
-    def order(self, cell: Cell, n: int, arguments: dict[str, Any], device: Device) -> Order:
-        """The order for one attempt at a cell."""
-        source = self._sources.of(cell)
-        backend = BACKENDS[cell.backend]
+    def is_wanted(self, cell: Cell) -> bool:
+        """Whether the cell can still be measured: this campaign has not given it up."""
+        return cell.id not in self._given_up
+
+    def _work(self, cell_ids: Sequence[str]) -> list[Work]:
+        """Every missing measurement, trial by trial; several trials in an order of their own."""
+        work: list[Work] = []
+        for trial in range(1, self.matrix.trials + 1):
+            missing = [each for each in cell_ids if not self._has(each, trial)]
+            groups = self._groups(missing)
+            if self.matrix.trials > 1:
+                random.Random(f"{self.matrix.seed}.{trial}").shuffle(groups)
+            work += [Work(tuple(cells), trial) for cells in groups]
+        return work
+
+    def _has(self, cell_id: str, trial: int) -> bool:
+        """Whether this trial of the cell is done with; one that was disturbed may not be."""
+        attempt = self.store.record.cells[cell_id].measured().get(trial)
+        return attempt is not None and not self._again(cell_id, attempt)
+
+    def _groups(self, cell_ids: Sequence[str]) -> list[list[Cell]]:
+        """By engine; a cell that failed in company goes alone, as it would have done next."""
+        cells = self.store.record.cells
+        alone = [each for each in cell_ids if cells[each].failed_in_company]
+        together = [self.planned[each] for each in cell_ids if each not in alone]
+        devices = self.executor.devices
+        kind, lanes = devices[0].facts.kind, len(devices)
+        grouped = engine_groups(together, self.matrix, kind, self.isolation, lanes)
+        parts = [[Cell.parse(cell_id) for cell_id in group.cells] for group in grouped]
+        return [*parts, *([Cell.parse(cell_id)] for cell_id in alone)]
+
+    def order(self, tries: Sequence[Try], folder: Path, device: Device) -> Order:
+        """The order for one worker that serves these tries in `folder`."""
+        first = tries[0].cell
+        source, backend = self._sources.of(first), BACKENDS[first.backend]
+        own = [self._arguments(each, device) for each in tries]
+        arguments = shared_args(own)
         request = Request(
-            cell_id=cell.id,
-            attempt=n,
+            cells=[self._asked(*pair, folder) for pair in zip(tries, own, strict=True)],
             engine=self.matrix.engine,
             device_kind=device.facts.kind.value,
             model_path=str(source.folder),
@@ -113,23 +163,65 @@ class Campaign:
             engine_args=arguments,
             linear_backend=backend.linear_backend,
             kernel_pattern=backend.kernel_pattern,
-            measurement=self.matrix.measurement_for(cell),
             seed=self.matrix.seed,
         )
         utilization = float(arguments.get("gpu_memory_utilization", DEFAULT_UTILIZATION))
         return Order(
             request=request,
-            folder=self.store.attempt_folder(cell.id, n),
+            folder=folder,
             device=device,
-            token=f"{self.store.owner}/{cell.id}/{n}",
-            timeouts=self.matrix.timeouts_for(cell),
+            token=self._token(folder),
+            timeouts=self.matrix.timeouts_for(first),
             needed_bytes=int(utilization * device.facts.memory_bytes),
         )
 
-    def arguments(self, cell: Cell, device: Device, changes: dict[str, Any]) -> dict[str, Any]:
-        """Engine arguments of an attempt with a retry's changes on top of the command line's."""
-        source = self._sources.of(cell)
-        return engine_args(cell, self.matrix, source, device.facts, {**self.changes, **changes})
+    def _token(self, folder: Path) -> str:
+        return f"{self.store.owner}/{self.store.relative(folder)}"
+
+    def _asked(self, one: Try, arguments: dict[str, Any], folder: Path) -> CellRequest:
+        own_folder = self.store.attempt_folder(one.cell.id, one.n)
+        return CellRequest(
+            cell_id=one.cell.id,
+            attempt=one.n,
+            folder=os.path.relpath(own_folder, folder),
+            max_num_seqs=arguments["max_num_seqs"],
+            max_num_batched_tokens=arguments["max_num_batched_tokens"],
+            measurement=self.matrix.measurement_for(one.cell),
+        )
+
+    def _arguments(self, one: Try, device: Device) -> dict[str, Any]:
+        """Engine arguments of a try: a retry's changes on top of the command line's."""
+        source, changes = self._sources.of(one.cell), {**self.changes, **one.changes}
+        return planned_args(one.cell, self.matrix, source, device.facts, changes)
+
+    def completed(
+        self,
+        cell: Cell,
+        device: Device,
+        engine_args: dict[str, Any],
+        result: Result,
+        samples: Sequence[Sample],
+    ) -> Metrics:
+        """The worker's numbers with what was seen from outside and what physics allows."""
+        assert result.metrics is not None
+        summary = telemetry.summarize(samples, result.rounds)
+        metrics = telemetry.applied(result.metrics, summary) if summary else result.metrics
+        architecture = self._sources.of(cell).architecture
+        return roofline.applied(metrics, cell, architecture, device.facts, engine_args, self.peaks)
+
+    def note_engine(
+        self, folder: Path, cells: Sequence[Cell], device: Device, provenance: dict[str, Any]
+    ) -> None:
+        """Add what a worker said of itself to `environment.json`."""
+        with self._environment:
+            document = with_engine(
+                self.store.environment(),
+                self.store.relative(folder),
+                [cell.id for cell in cells],
+                device.label,
+                provenance,
+            )
+            self.store.write_environment(document)
 
     def provide_model(self, cell: Cell) -> None:
         """Make sure that the folder the worker loads from is there.
@@ -144,10 +236,10 @@ class Campaign:
 
     def _close_lost_attempts(self) -> None:
         """Attempts that a killed campaign left open end as `interrupted`; their processes too."""
+        grace_s = self.matrix.timeouts.grace_s
+        left = self.executor.clean_up(f"{self.store.owner}/", grace_s)
         for cell_id, cell in list(self.store.record.cells.items()):
             for attempt in [a for a in cell.attempts if a.ended is None]:
-                grace_s = self.matrix.timeouts_for(Cell.parse(cell_id)).grace_s
-                left = self.executor.clean_up(f"{self.store.owner}/{cell_id}/{attempt.n}", grace_s)
                 log = self.store.attempt_folder(cell_id, attempt.n) / LOG
                 failure = classify(
                     ["slidesparse: interrupted: the campaign was killed while this attempt ran"],
@@ -159,7 +251,8 @@ class Campaign:
                 ended = replace(
                     attempt, ended=now(), ending="lost", processes_left=left, failure=failure
                 )
-                self.record_end(cell_id, ended, None)
+                self.record_end(Cell.parse(cell_id), ended)
+            if cell.state is CellState.RUNNING:
                 self.set_state(cell_id, CellState.PENDING, WILL_BE_TRIED_AGAIN)
 
     def _skip_what_cannot_run(self, selection: Sequence[str]) -> list[str]:
@@ -179,13 +272,34 @@ class Campaign:
         self.store.append(event)
         self.observer.cell_changed(cell_id)
 
-    def record_end(self, cell_id: str, attempt: Attempt, metrics: Metrics | None) -> None:
-        """Journal the end of an attempt and keep it in its folder as well."""
-        folder = self.store.attempt_folder(cell_id, attempt.n)
+    def give_up(self, cell_id: str, reason: str) -> None:
+        """The cell has failed; no trial of it is started any more."""
+        self._given_up.add(cell_id)
+        self.set_state(cell_id, CellState.FAILED, reason)
+
+    def record_end(self, cell: Cell, attempt: Attempt) -> str:
+        """Journal the end of an attempt and keep it in its folder as well.
+
+        Returns why the cell is to be measured again, else "".
+        """
+        again = self._again(cell.id, attempt)
+        event = {"event": "attempt_ended", "cell": cell.id, "attempt": attempt, "again": again}
+        folder = self.store.attempt_folder(cell.id, attempt.n)
         folder.mkdir(parents=True, exist_ok=True)
-        kept = {"schema_version": SCHEMA_VERSION, "attempt": attempt, "metrics": metrics}
-        write_json(folder / "attempt.json", kept)
-        self.store.append(
-            {"event": "attempt_ended", "cell": cell_id, "attempt": attempt, "metrics": metrics}
-        )
-        self.observer.cell_changed(cell_id)
+        write_json(folder / "attempt.json", {"schema_version": SCHEMA_VERSION, **event})
+        self.store.append(event)
+        self.observer.cell_changed(cell.id)
+        return again
+
+    def _again(self, cell_id: str, attempt: Attempt) -> str:
+        """A disturbed measurement is repeated, but not for ever."""
+        if attempt.metrics is None or not attempt.metrics.disturbed:
+            return ""
+        disturbed = {
+            each.n
+            for each in self.store.record.cells[cell_id].attempts
+            if each.trial == attempt.trial and each.metrics and each.metrics.disturbed
+        }
+        if len(disturbed | {attempt.n}) > self.matrix.retry_for(Cell.parse(cell_id)).max_disturbed:
+            return ""
+        return "; ".join(attempt.metrics.disturbed)

@@ -96,9 +96,11 @@ class Workload:
     max_iterations: int
 
     @property
-    def tokens_per_iteration(self) -> int:
-        """Prompt and output tokens of one iteration, as vLLM counts throughput."""
-        return self.max_num_seqs * (self.prompt_len + self.output_len)
+    def step_sizes(self) -> tuple[int, ...]:
+        """Tokens of the different steps of an iteration."""
+        if self.output_len == 1:
+            return (self.max_num_seqs * self.prompt_len,)
+        return (self.max_num_seqs * self.prompt_len, self.max_num_seqs)
 
 
 _ID = re.compile(

@@ -19,6 +19,7 @@ from slidesparse_bench.backends import DeviceFacts, DeviceKind
 from slidesparse_bench.errors import HarnessVerdict, NothingToRun, UsageError
 from slidesparse_bench.nvml import CudaDevice
 from slidesparse_bench.records import GpuProcess, MemorySnapshot
+from slidesparse_bench.telemetry import Sample
 from slidesparse_bench.units import GIB, MIB, format_duration, format_gib, gib
 
 FAKE_MEMORY_BYTES = 24 * GIB
@@ -51,6 +52,12 @@ class Device(Protocol):
     def snapshot(self, token: str | None) -> MemorySnapshot | None:
         """Memory now, None where nothing is known; `ours` marks processes that carry `token`."""
 
+    def sample(self, token: str | None) -> Sample | None:
+        """What it does now, None where nothing is known; cheap enough for ten times a second.
+
+        Never raises. Processes that carry `token` are ours, see `neighbours`.
+        """
+
     def lost(self) -> str:
         """Why no attempt can ever run here again (fallen off the bus, needs a reset), else ""."""
 
@@ -59,9 +66,12 @@ class Device(Protocol):
 
 
 class _Unwatched:
-    """A device whose memory nobody can tell."""
+    """A device that nobody can ask."""
 
     def snapshot(self, token: str | None) -> MemorySnapshot | None:  # noqa: ARG002 - see Device
+        return None
+
+    def sample(self, token: str | None) -> Sample | None:  # noqa: ARG002 - see Device
         return None
 
     def lost(self) -> str:
@@ -215,6 +225,7 @@ def _gpu_facts(gpu: CudaDevice, survey: nvml.Survey) -> dict[str, Any]:
         "memory_gib": round(gib(gpu.facts.memory_bytes), 2),
         "compute_capability": None if capability is None else ".".join(map(str, capability)),
         "index": gpu.index,
+        **gpu.clock_facts(),
     }
 
 

@@ -4,6 +4,10 @@
 `gpu_memory_utilization` is multiplied by. NVML's total is up to 3 % larger, because the driver
 keeps a part (16303 against 15840 MiB on the RTX 5080). Where drivers differ, the largest total
 seen stands here, so that "does not fit" stays certain.
+
+Peak rates are the vendor's, without sparsity (half of a data sheet's figure "with sparsity"). FP8
+and BF16 with accumulation in float32, as vLLM's kernels do: GeForce cards run FP8 at half the rate
+then, and 16 bit too, while INT8 is whole. Clocks are those of the document, which a card may exceed.
 """
 
 from __future__ import annotations
@@ -14,17 +18,22 @@ from dataclasses import dataclass
 
 from slidesparse_bench.backends import DeviceFacts, DeviceKind
 from slidesparse_bench.errors import UsageError
+from slidesparse_bench.roofline import Peaks
 from slidesparse_bench.units import MIB
 
 
 @dataclass(frozen=True)
 class KnownDevice:
-    """A GPU under the name NVML prints; `source` says where its memory size was read."""
+    """A GPU under the name NVML prints; `source` says where its memory size was read.
+
+    `peaks` is None where the vendor has published no dense rates.
+    """
 
     name: str
     cuda_mib: int
     compute_capability: tuple[int, int]
     source: str
+    peaks: Peaks | None = None
 
     @property
     def facts(self) -> DeviceFacts:
@@ -33,29 +42,113 @@ class KnownDevice:
 
 _TORCH = "torch device properties in public logs"
 
+_GA102 = "NVIDIA Ampere GA102 GPU Architecture white paper V2.0, appendix A"
+_ADA = "NVIDIA Ada GPU Architecture white paper V2.01, appendix A"
+_RTX_BLACKWELL = "NVIDIA RTX Blackwell GPU Architecture white paper V1.1, appendices A and B"
+_A100 = "NVIDIA A100 Tensor Core GPU data sheet"
+_H100 = "NVIDIA H100 Tensor Core GPU data sheet"
+
+# Peaks: INT8, FP8 and BF16 in 10^12 operations per second, memory in TB/s, source.
 KNOWN_DEVICES: tuple[KnownDevice, ...] = (
-    KnownDevice("NVIDIA GeForce RTX 3090", 24259, (8, 6), _TORCH),
+    KnownDevice(
+        "NVIDIA GeForce RTX 3090",
+        24259,
+        (8, 6),
+        _TORCH,
+        Peaks(284.0, None, 71.0, 0.936, _GA102),
+    ),
     KnownDevice(
         "NVIDIA GeForce RTX 4090",
         24564,
         (8, 9),
         "public SlideSparse logs (WSL2, driver 581.80); Linux drivers show 24080 to 24217",
+        Peaks(660.6, 330.3, 165.2, 1.008, _ADA),
     ),
-    KnownDevice("NVIDIA GeForce RTX 5080", 15840, (12, 0), "public SlideSparse logs"),
-    KnownDevice("NVIDIA GeForce RTX 5090", 32120, (12, 0), _TORCH),
-    KnownDevice("NVIDIA A100-PCIE-40GB", 40377, (8, 0), _TORCH),
-    KnownDevice("NVIDIA A100-SXM4-40GB", 40339, (8, 0), "deviceQuery, bottlerocket PR 3873"),
-    KnownDevice("NVIDIA A100 80GB PCIe", 81154, (8, 0), _TORCH),
-    KnownDevice("NVIDIA A100-SXM4-80GB", 81153, (8, 0), _TORCH),
-    KnownDevice("NVIDIA H100 PCIe", 81008, (9, 0), _TORCH),
-    KnownDevice("NVIDIA H100 80GB HBM3", 81090, (9, 0), _TORCH),
-    KnownDevice("NVIDIA H200", 143165, (9, 0), "out-of-memory messages in public logs"),
-    KnownDevice("NVIDIA B200", 182630, (10, 0), "pytorch/ao PR 4002"),
-    KnownDevice("NVIDIA L4", 22693, (8, 9), _TORCH),
-    KnownDevice("NVIDIA L40S", 45589, (8, 9), _TORCH),
-    KnownDevice("NVIDIA A10", 23028, (8, 6), "NVML; the CUDA total is smaller"),
+    KnownDevice(
+        "NVIDIA GeForce RTX 5080",
+        15840,
+        (12, 0),
+        "public SlideSparse logs",
+        Peaks(450.2, 225.1, 112.6, 0.960, _RTX_BLACKWELL),
+    ),
+    KnownDevice(
+        "NVIDIA GeForce RTX 5090",
+        32120,
+        (12, 0),
+        _TORCH,
+        Peaks(838.0, 419.0, 209.5, 1.792, _RTX_BLACKWELL),
+    ),
+    KnownDevice(
+        "NVIDIA A100-PCIE-40GB", 40377, (8, 0), _TORCH, Peaks(624.0, None, 312.0, 1.555, _A100)
+    ),
+    KnownDevice(
+        "NVIDIA A100-SXM4-40GB",
+        40339,
+        (8, 0),
+        "deviceQuery, bottlerocket PR 3873",
+        Peaks(624.0, None, 312.0, 1.555, _A100),
+    ),
+    KnownDevice(
+        "NVIDIA A100 80GB PCIe", 81154, (8, 0), _TORCH, Peaks(624.0, None, 312.0, 1.935, _A100)
+    ),
+    KnownDevice(
+        "NVIDIA A100-SXM4-80GB", 81153, (8, 0), _TORCH, Peaks(624.0, None, 312.0, 2.039, _A100)
+    ),
+    KnownDevice(
+        "NVIDIA H100 PCIe", 81008, (9, 0), _TORCH, Peaks(1513.0, 1513.0, 756.5, 2.0, _H100)
+    ),
+    KnownDevice(
+        "NVIDIA H100 80GB HBM3", 81090, (9, 0), _TORCH, Peaks(1979.0, 1979.0, 989.5, 3.35, _H100)
+    ),
+    KnownDevice(
+        "NVIDIA H200",
+        143165,
+        (9, 0),
+        "out-of-memory messages in public logs",
+        Peaks(1979.0, 1979.0, 989.5, 4.8, "NVIDIA H200 Tensor Core GPU data sheet"),
+    ),
+    KnownDevice(
+        "NVIDIA B200",
+        182630,
+        (10, 0),
+        "pytorch/ao PR 4002",
+        Peaks(
+            4500.0,
+            4500.0,
+            2250.0,
+            8.0,
+            "NVIDIA Blackwell Architecture technical brief, HGX B200",
+        ),
+    ),
+    KnownDevice(
+        "NVIDIA L4",
+        22693,
+        (8, 9),
+        _TORCH,
+        Peaks(242.5, 242.5, 121.0, 0.3, "NVIDIA L4 Tensor Core GPU data sheet"),
+    ),
+    KnownDevice(
+        "NVIDIA L40S",
+        45589,
+        (8, 9),
+        _TORCH,
+        Peaks(733.0, 733.0, 362.05, 0.864, "NVIDIA L40S data sheet"),
+    ),
+    KnownDevice(
+        "NVIDIA A10",
+        23028,
+        (8, 6),
+        "NVML; the CUDA total is smaller",
+        Peaks(250.0, None, 125.0, 0.6, "NVIDIA A10 Tensor Core GPU data sheet"),
+    ),
+    # Published of GB10 is FP4 with sparsity only: no rates to compare with, until measured.
     KnownDevice("NVIDIA GB10", 124610, (12, 1), "vLLM start-up messages; shared with the host"),
 )
+
+
+def published_peaks(name: str) -> Peaks | None:
+    """The vendor's peak rates of exactly this GPU; None for another, a MIG instance included."""
+    return next((known.peaks for known in KNOWN_DEVICES if known.name == name), None)
 
 
 def find_device(name: str) -> DeviceFacts:

@@ -68,13 +68,14 @@ def launch(
     token: str,
     timeouts: Timeouts,
     stop: threading.Event,
-    on_tick: Callable[[], None] | None = None,
+    on_tick: Callable[[], bool] | None = None,
 ) -> Ending:
     """Run `command` in a session of its own and wait until nothing of it is left.
 
     It gets exactly `environment` and the marks of `processes.mark`, no stdin, and `log` (appended
     to) as stdout and stderr. Growth of `log` or of a `watched` file counts as a sign of life.
-    `stop` ends it; `on_tick` is called about ten times a second. A command that cannot be started
+    `stop` ends it; `on_tick` is called about ten times a second, and when it says true a new attempt
+    has begun in the same process: `attempt_s` counts from there. A command that cannot be started
     is an `Ending` as well, and the log says why.
     """
     if stop.is_set():
@@ -131,7 +132,7 @@ def _watch(
     files: list[Path],
     timeouts: Timeouts,
     stop: threading.Event,
-    on_tick: Callable[[], None] | None,
+    on_tick: Callable[[], bool] | None,
 ) -> tuple[EndingKind, str]:
     """Return once the leader has exited (it stays unreaped) or has to be ended, and why."""
     started = last_sign = time.monotonic()
@@ -151,8 +152,8 @@ def _watch(
         if now - last_sign > timeouts.silence_s:
             limit = format_duration(timeouts.silence_s)
             return EndingKind.SILENT, f"no output and no phase for {limit} (timeouts.silence_s)"
-        if on_tick is not None:
-            on_tick()
+        if on_tick is not None and on_tick():
+            started = now
 
 
 def _sizes(files: list[Path]) -> list[int]:

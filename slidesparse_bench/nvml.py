@@ -7,8 +7,9 @@ something else.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,35 @@ import psutil
 
 from slidesparse_bench import processes
 from slidesparse_bench.backends import DeviceFacts, DeviceKind
+from slidesparse_bench.neighbours import Neighbours
 from slidesparse_bench.records import GpuProcess, MemorySnapshot
+from slidesparse_bench.telemetry import Sample
 
 DRIVER_NODE = Path("/dev/nvidiactl")
 """Exists wherever the NVIDIA driver is loaded, also in containers that lack NVML."""
 
+GPU_IDLE = 0x1
+THROTTLE_REASONS = {
+    0x2: "application_clocks",
+    0x4: "sw_power_cap",
+    0x8: "hw_slowdown",
+    0x10: "sync_boost",
+    0x20: "sw_thermal",
+    0x40: "hw_thermal",
+    0x80: "hw_power_brake",
+    0x100: "display_clocks",
+    0x200: "board_limit",
+    0x400: "reliability",
+}
+"""Bits of `nvmlClocksEventReason*` of nvml.h, formerly `nvmlClocksThrottleReason*`."""
+
 
 @dataclass(frozen=True)
 class CudaDevice:
-    """A GPU by NVML's index, or one MIG instance (`mig` is its number) of that GPU."""
+    """A GPU by NVML's index, or one MIG instance (`mig` is its number) of that GPU.
+
+    `_gpu` is the handle of the whole GPU, `_handle` that of the device.
+    """
 
     facts: DeviceFacts
     index: int
@@ -32,6 +53,8 @@ class CudaDevice:
     mig: int | None = None
     _nvml: Any = field(default=None, repr=False, compare=False)
     _handle: Any = field(default=None, repr=False, compare=False)
+    _gpu: Any = field(default=None, repr=False, compare=False)
+    _watched: dict[str | None, Neighbours] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def label(self) -> str:
@@ -49,6 +72,55 @@ class CudaDevice:
             free_bytes=free_bytes,
             processes=[_gpu_process(pid, held[pid], token) for pid in sorted(held)],
         )
+
+    def sample(self, token: str | None) -> Sample | None:
+        """See `device.Device`.
+
+        A MIG instance shares clock, temperature and throttling with its GPU. Power and energy of
+        the whole are not its own, and the driver tells no others.
+        """
+        nvml, whole = self._nvml, self._gpu
+        now = time.time()
+        sample = Sample(
+            time=now,  # right before the counter, which is interpolated over it
+            energy_j=_scaled(_ask(nvml, nvml.nvmlDeviceGetTotalEnergyConsumption, self._handle)),
+            power_w=_power_w(nvml, self._handle),
+            sm_clock_mhz=_ask(nvml, nvml.nvmlDeviceGetClockInfo, whole, nvml.NVML_CLOCK_SM),
+            temperature_c=_temperature_c(nvml, whole),
+            memory_used_bytes=_used_bytes(nvml, self._handle),
+            throttled=_throttled(nvml, whole),
+            foreign=self._neighbours(token).look(),
+        )
+        return None if replace(sample, foreign=None) == Sample(now) else sample
+
+    def _neighbours(self, token: str | None) -> Neighbours:
+        """They are told apart from the processes of one attempt at a time."""
+        if token not in self._watched:
+            self._watched.clear()
+            self._watched[token] = Neighbours(self._nvml, self._handle, token)
+        return self._watched[token]
+
+    def clock_facts(self) -> dict[str, Any]:
+        """What decides how fast the GPU may run: for environment.json, None where refused.
+
+        Clocks locked by `nvidia-smi --lock-gpu-clocks` cannot be asked for; they show in the
+        samples.
+        """
+        nvml, whole = self._nvml, self._gpu
+        ecc = _ask(nvml, nvml.nvmlDeviceGetEccMode, whole)  # now, and after the next reboot
+        mig = _ask(nvml, nvml.nvmlDeviceGetMigMode, whole)
+        persistence = _ask(nvml, nvml.nvmlDeviceGetPersistenceMode, whole)
+        return {
+            "power_limit_w": _scaled(_ask(nvml, nvml.nvmlDeviceGetEnforcedPowerLimit, whole)),
+            "max_sm_clock_mhz": _ask(
+                nvml, nvml.nvmlDeviceGetMaxClockInfo, whole, nvml.NVML_CLOCK_SM
+            ),
+            "application_sm_clock_mhz": _application_clock_mhz(nvml, whole),
+            "persistence_mode": None if persistence is None else bool(persistence),
+            "ecc": None if ecc is None else bool(ecc[0]),
+            "mig": None if mig is None else bool(mig[0]),
+            "pcie": _pcie(nvml, whole),
+        }
 
     def lost(self) -> str:
         """See `device.Device`."""
@@ -132,15 +204,15 @@ def _read_gpu(
     nvml: Any, handle: Any, index: int, mig: int | None = None, parent: Any = None
 ) -> CudaDevice:
     total_bytes, _ = _memory(nvml, handle)
-    capable = handle if parent is None else parent  # a MIG instance does not know its own
+    whole = handle if parent is None else parent
     facts = DeviceFacts(
         kind=DeviceKind.CUDA,
         name=_ask(nvml, nvml.nvmlDeviceGetName, handle) or "NVIDIA GPU",
         memory_bytes=total_bytes,
-        compute_capability=_ask(nvml, nvml.nvmlDeviceGetCudaComputeCapability, capable),
+        compute_capability=_ask(nvml, nvml.nvmlDeviceGetCudaComputeCapability, whole),
     )
     uuid = _ask(nvml, nvml.nvmlDeviceGetUUID, handle) or ""
-    return CudaDevice(facts, index, uuid, mig, nvml, handle)
+    return CudaDevice(facts, index, uuid, mig, nvml, handle, whole)
 
 
 def _mig_instances(nvml: Any, handle: Any) -> list[tuple[int, Any]] | None:
@@ -164,6 +236,58 @@ def _memory(nvml: Any, handle: Any) -> tuple[int, int]:
     except nvml.NVMLError_NotSupported:  # GB10 and Jetson have no memory but the host's
         host = psutil.virtual_memory()
         return host.total, host.available
+
+
+def _used_bytes(nvml: Any, handle: Any) -> int | None:
+    try:
+        total_bytes, free_bytes = _memory(nvml, handle)
+    except nvml.NVMLError:
+        return None
+    return total_bytes - free_bytes
+
+
+def _power_w(nvml: Any, handle: Any) -> float | None:
+    # From Ampere on (GA100 excepted) nvmlDeviceGetPowerUsage is the mean of the last second, which
+    # mixes a round with the pause before it (NVML API reference). The field is not averaged.
+    fields = _ask(nvml, nvml.nvmlDeviceGetFieldValues, handle, [nvml.NVML_FI_DEV_POWER_INSTANT])
+    if fields and fields[0].nvmlReturn == nvml.NVML_SUCCESS:
+        return _scaled(fields[0].value.uiVal)
+    return _scaled(_ask(nvml, nvml.nvmlDeviceGetPowerUsage, handle))
+
+
+def _scaled(thousandths: int | None) -> float | None:
+    """NVML's mW and mJ as W and J."""
+    return None if thousandths is None else thousandths / 1000
+
+
+def _temperature_c(nvml: Any, handle: Any) -> int | None:
+    names = ("nvmlDeviceGetTemperatureV", "nvmlDeviceGetTemperature")  # the latter until CUDA 14
+    answer: int | None = _ask_newest(nvml, names, handle, nvml.NVML_TEMPERATURE_GPU)
+    return answer
+
+
+def _throttled(nvml: Any, handle: Any) -> list[str] | None:
+    """Why the clocks are lowered. That nothing runs is no reason to speak of throttling."""
+    # Driver 525 has the older name only; it goes with CUDA 14.
+    names = ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons")
+    mask = _ask_newest(nvml, names, handle)
+    if mask is None:
+        return None
+    bits = [1 << place for place in range(mask.bit_length()) if mask & 1 << place]
+    return [THROTTLE_REASONS.get(bit, f"unknown_{bit:#x}") for bit in bits if bit != GPU_IDLE]
+
+
+def _application_clock_mhz(nvml: Any, handle: Any) -> int | None:
+    clock, target = nvml.NVML_CLOCK_SM, nvml.NVML_CLOCK_ID_APP_CLOCK_TARGET
+    answer: int | None = _ask(nvml, nvml.nvmlDeviceGetClock, handle, clock, target)
+    return answer
+
+
+def _pcie(nvml: Any, handle: Any) -> str | None:
+    """`gen5 x16`: the best generation of this slot, since an idle link falls back to gen1."""
+    generation = _ask(nvml, nvml.nvmlDeviceGetMaxPcieLinkGeneration, handle)
+    width = _ask(nvml, nvml.nvmlDeviceGetCurrPcieLinkWidth, handle)
+    return None if generation is None or width is None else f"gen{generation} x{width}"
 
 
 def _held_bytes(nvml: Any, handle: Any) -> dict[int, int | None]:
@@ -190,6 +314,13 @@ def _ask(nvml: Any, question: Callable[..., Any], *arguments: Any) -> Any:
     except nvml.NVMLError:
         return None
     return answer.decode() if isinstance(answer, bytes) else answer
+
+
+def _ask_newest(nvml: Any, names: tuple[str, ...], *arguments: Any) -> Any:
+    """The first answer of the functions that this pynvml knows; the newest name comes first."""
+    known = (getattr(nvml, name) for name in names if hasattr(nvml, name))
+    answers = (_ask(nvml, function, *arguments) for function in known)
+    return next((answer for answer in answers if answer is not None), None)
 
 
 def _cuda_version(number: int | None) -> str | None:

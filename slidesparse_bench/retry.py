@@ -48,6 +48,7 @@ def decide(attempts: list[Attempt], *, settings: RetrySettings, first: int) -> D
     """What to do after the last of `attempts` (oldest first).
 
     `first` is the number of the first attempt of this command: older ones count against nothing.
+    One in a shared engine is part of the history but not of the count.
     """
     ours = [attempt for attempt in attempts if attempt.n >= first]
     if not ours or ours[-1].failure is None:
@@ -56,7 +57,8 @@ def decide(attempts: list[Attempt], *, settings: RetrySettings, first: int) -> D
     if history.failure.failure_class == "interrupted":
         return _after_interruption(ours)
     decision = _POLICIES.get(history.failure.failure_class, _never)(history)
-    counted = len([attempt for attempt in ours if _class(attempt) != "interrupted"])
+    own = [attempt for attempt in ours if attempt.isolation == "cell"]
+    counted = len([attempt for attempt in own if _class(attempt) != "interrupted"])
     if decision.retry and counted >= settings.max_attempts:
         return Decision(retry=False, reason=f"max_attempts ({settings.max_attempts}) are used up")
     return decision

@@ -22,8 +22,8 @@ def _require(condition: bool, message: str) -> None:
 class Measurement:
     """When to stop measuring.
 
-    Warm-up runs for `min_warmup_s` and until the step time is steady, at most
-    `max_warmup_iterations`. Iterations then run for `min_measure_s` and until the 95 % confidence
+    Warm-up runs for `min_warmup_s` (a quarter of it when the engine has measured another cell just
+    before) and until the step time is steady, at most `max_warmup_iterations`. Iterations then run for `min_measure_s` and until the 95 % confidence
     interval of the mean is within ± `precision` (relative), at least `min_iterations` and at most
     the method's count; `fixed_iterations` says how many instead. The two times are there because
     an interval from a third of a second cannot see a clock that is still settling.
@@ -54,7 +54,8 @@ class Measurement:
 class Timeouts:
     """Time limits, in seconds.
 
-    `attempt_s` bounds one attempt from start to end, `silence_s` the time without a new log line
+    `attempt_s` bounds one attempt from start to end (the first of a shared engine includes its
+    start), `silence_s` the time without a new log line
     or phase, `grace_s` what is left between SIGTERM and SIGKILL, `memory_wait_s` how long a cell
     waits for device memory that somebody else holds.
     """
@@ -77,15 +78,19 @@ class RetrySettings:
     """How far automatic retries go; which failures they help is in `docs/failures.md`.
 
     `max_attempts` bounds all attempts at one cell within one run command; 1 turns retries off.
+    `max_disturbed` is how often a measurement is repeated that throttling or another process has
+    disturbed; the last one then counts, marked.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     max_attempts: int = 5
     utilization_ladder: tuple[float, ...] = UTILIZATION_LADDER
+    max_disturbed: int = 2
 
     def __post_init__(self) -> None:
         _require(self.max_attempts >= 1, "max_attempts must be at least 1")
+        _require(self.max_disturbed >= 0, "max_disturbed must be 0 or above")
         ladder = self.utilization_ladder
         _require(
             bool(ladder) and all(0 < rung <= 1 for rung in ladder),

@@ -21,7 +21,6 @@ from typing import Any
 
 from slidesparse_bench.errors import FormatError, RunLocked, RunNotFound
 from slidesparse_bench.records import (
-    Attempt,
     CellRecord,
     CellState,
     RunRecord,
@@ -31,9 +30,7 @@ from slidesparse_bench.records import (
 )
 from slidesparse_bench.wire import (
     SCHEMA_VERSION,
-    Metrics,
     check_version,
-    decode,
     encode,
     read_json,
     sync_folder,
@@ -77,6 +74,7 @@ class Store:
         matrix_sha256: str,
         plan: dict[str, Any],
         environment: dict[str, Any],
+        trials: int = 1,
     ) -> Store:
         """Make a new run folder `<name>-<time>`; it appears whole or not at all."""
         runs.mkdir(parents=True, exist_ok=True)
@@ -86,16 +84,11 @@ class Store:
         write_text(beside / MATRIX, matrix_text)
         write_json(beside / PLAN, plan)
         write_json(beside / ENVIRONMENT, environment)
-        created = {
-            "event": "run_created",
-            "time": now(),
-            "schema_version": SCHEMA_VERSION,
-            "run_id": run_id,
-            "matrix_sha256": matrix_sha256,
-            "cells": [cell["id"] for cell in plan["cells"]],
-        }
-        write_text(beside / JOURNAL, json.dumps(created) + "\n")
-        write_json(beside / STATUS, status_json(_new_record(created)))
+        cells = {cell["id"]: CellRecord() for cell in plan["cells"]}
+        moment = now()
+        record = RunRecord(run_id, matrix_sha256, moment, moment, cells=cells, trials=trials)
+        write_text(beside / JOURNAL, json.dumps(_created(record)) + "\n")
+        write_json(beside / STATUS, status_json(record))
         beside.rename(runs / run_id)
         sync_folder(runs)
         return cls.open(runs / run_id)
@@ -129,6 +122,17 @@ class Store:
     def attempt_folder(self, cell_id: str, n: int) -> Path:
         return self.folder / "cells" / cell_id / f"attempt-{n}"
 
+    def new_engine_folder(self) -> Path:
+        """An empty folder for a worker that several cells share; never one that was there."""
+        engines = self.folder / "engines"
+        engines.mkdir(exist_ok=True)
+        number = len(list(engines.iterdir()))
+        while True:
+            number += 1
+            with contextlib.suppress(FileExistsError):
+                (engines / str(number)).mkdir()
+                return engines / str(number)
+
     def next_attempt(self, cell_id: str) -> int:
         """The number of a new attempt; a folder that is there already is never used again."""
         folders = (self.folder / "cells" / cell_id).glob("attempt-*")
@@ -146,6 +150,10 @@ class Store:
     def environment(self) -> dict[str, Any]:
         environment: dict[str, Any] = read_json(self.folder / ENVIRONMENT)
         return environment
+
+    def write_environment(self, environment: dict[str, Any]) -> None:
+        """Replace `environment.json`."""
+        write_json(self.folder / ENVIRONMENT, environment)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -207,17 +215,22 @@ def _replay(journal: Path) -> RunRecord | None:
 
 def _restore_journal(folder: Path, record: RunRecord) -> None:
     """Begin a lost journal anew, with all that is still known."""
-    created = {
+    restored = {"event": "restored", "time": record.updated, "status": status_json(record)}
+    lines = [json.dumps(event, ensure_ascii=False) for event in (_created(record), restored)]
+    write_text(folder / JOURNAL, "\n".join(lines) + "\n")
+
+
+def _created(record: RunRecord) -> dict[str, Any]:
+    """The first event of a journal."""
+    return {
         "event": "run_created",
         "time": record.created,
         "schema_version": SCHEMA_VERSION,
         "run_id": record.run_id,
         "matrix_sha256": record.matrix_sha256,
+        "trials": record.trials,
         "cells": list(record.cells),
     }
-    restored = {"event": "restored", "time": record.updated, "status": status_json(record)}
-    lines = [json.dumps(event, ensure_ascii=False) for event in (created, restored)]
-    write_text(folder / JOURNAL, "\n".join(lines) + "\n")
 
 
 def _new_record(created: dict[str, Any]) -> RunRecord:
@@ -227,6 +240,7 @@ def _new_record(created: dict[str, Any]) -> RunRecord:
         created=created["time"],
         updated=created["time"],
         cells={cell_id: CellRecord() for cell_id in created["cells"]},
+        trials=created.get("trials", 1),
     )
 
 
@@ -242,26 +256,23 @@ def _salvage(folder: Path) -> RunRecord:
         created=modified,
         updated=modified,
         state=RunState.INTERRUPTED,
+        cells={planned["id"]: CellRecord() for planned in plan["cells"]},
+        trials=plan.get("trials", 1),
     )
-    for planned in plan["cells"]:
-        record.cells[planned["id"]] = _salvage_cell(folder / "cells" / planned["id"])
+    for cell_id in record.cells:
+        _salvage_cell(record, cell_id, folder / "cells" / cell_id)
     return record
 
 
-def _salvage_cell(folder: Path) -> CellRecord:
-    cell = CellRecord()
+def _salvage_cell(record: RunRecord, cell_id: str, folder: Path) -> None:
+    """An attempt's own file holds the event of its end."""
+    cell = record.cells[cell_id]
     for path in sorted(folder.glob("attempt-*/attempt.json"), key=_attempt_number):
-        with contextlib.suppress(FormatError):
-            data = read_json(path)
-            cell.attempts.append(decode(Attempt, data["attempt"]))
-            if data["metrics"] is not None:
-                cell.metrics = decode(Metrics, data["metrics"])
-    if cell.metrics is not None:
-        cell.state = CellState.PASSED
-    elif cell.attempts:
-        cell.state = CellState.FAILED
-        cell.reason = cell.last_failure.root_cause if cell.last_failure else ""
-    return cell
+        with contextlib.suppress(*_UNREADABLE):
+            known = {"event": "attempt_ended", "time": record.updated, "cell": cell_id}
+            record.apply({**known, **read_json(path)})
+    if cell.attempts and cell.attempts[-1].is_evidence and cell.last_failure is not None:
+        cell.state, cell.reason = CellState.FAILED, cell.last_failure.root_cause
 
 
 def _attempt_number(path: Path) -> int:

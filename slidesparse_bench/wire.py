@@ -22,11 +22,17 @@ from slidesparse_bench.cell import Sparsity
 from slidesparse_bench.errors import FormatError, NewerFormat
 from slidesparse_bench.settings import Measurement
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Of request.json, result.json, plan.json, environment.json, status.json and journal.jsonl.
 
 1: the first.
+2: a request may hold several cells; an attempt carries its own metrics, its trial and the engine
+it shared; rounds have a time of day; a plan has engine groups. Version 1 is read as one trial of
+cells in processes of their own.
 """
+
+REQUEST, RESULT, LOG, PHASES = "request.json", "result.json", "worker.log", "phases.jsonl"
+"""Files of an attempt's folder, or of the folder of an engine that several attempts share."""
 
 ATTEMPT_VARIABLE = "SLIDESPARSE_ATTEMPT"
 """Environment variable that marks every process of an attempt, and so proves ownership."""
@@ -51,11 +57,31 @@ class Phase(enum.StrEnum):
 
 
 @dataclass(frozen=True)
-class Request:
-    """Everything one attempt needs to know. `model_path` holds a `config.json`."""
+class CellRequest:
+    """One cell that an engine is to measure.
+
+    `folder` is where its result goes, relative to the request's own folder. `max_num_seqs` and
+    `max_num_batched_tokens` are the limits of this cell, at most those that the engine is started
+    with.
+    """
 
     cell_id: str
     attempt: int
+    folder: str
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    measurement: Measurement
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything one worker needs to know: an engine, and the cells it measures one by one.
+
+    `model_path` holds a `config.json`. `engine_args` are vLLM's, with the largest limits of all
+    cells. The first failure ends the worker; what was measured before it stays.
+    """
+
+    cells: list[CellRequest]
     engine: str
     device_kind: str
     model_path: str
@@ -63,7 +89,6 @@ class Request:
     engine_args: dict[str, Any]
     linear_backend: str | None
     kernel_pattern: str
-    measurement: Measurement
     seed: int
     schema_version: int = SCHEMA_VERSION
 
@@ -94,7 +119,9 @@ class Metrics:
 
     `tokens_per_second` counts prompt and output tokens over the wall-clock of the generate calls,
     as vLLM does; `output_tokens_per_second` of a decode cell covers its pure decode steps only.
-    None means not measured.
+    None means not measured. `precision` is the relative half width that was asked for;
+    `outlier_steps` counts steps far from the others, which are all kept; `disturbed` says what
+    else the device was doing. `trials` above 1: the numbers of several attempts, see `trials`.
     """
 
     elapsed_time: float
@@ -122,7 +149,13 @@ class Metrics:
     energy_j: float | None = None
     tokens_per_joule: float | None = None
     achieved_tflops: float | None = None
+    achieved_tb_per_second: float | None = None
     roofline_fraction: float | None = None
+    roofline_bound: str | None = None
+    precision: float | None = None
+    outlier_steps: int | None = None
+    disturbed: list[str] = field(default_factory=list)
+    trials: int = 1
 
 
 @dataclass(frozen=True)
@@ -143,7 +176,8 @@ class Round:
     """`iterations` iterations whose requests were all queued before the first step.
 
     `elapsed_s` is the wall-clock of the generate call, queueing included, as vLLM's own
-    `benchmarks/throughput.py` measures it.
+    `benchmarks/throughput.py` measures it; `began` is when it began, in seconds since the epoch,
+    to find the round in the telemetry (0: not recorded).
     """
 
     iterations: int
@@ -152,6 +186,7 @@ class Round:
     prompt_tokens: int
     output_tokens: int
     steps: list[Step]
+    began: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -179,6 +214,29 @@ class Result:
     error: WorkerError | None = None
     rounds: list[Round] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True)
+class PeakRate:
+    """The best of one kind of work: `value` in the unit of its name, `how` it was reached."""
+
+    value: float
+    how: str
+
+
+@dataclass(frozen=True)
+class PeakRates:
+    """What `worker.peak_rates` measured on one device; names as in `roofline.Peaks`.
+
+    `failed` says, by the same names, which way to a rate failed and why; others may have worked.
+    """
+
+    device_kind: str
+    device_name: str
+    torch: str
+    rates: dict[str, PeakRate]
+    failed: dict[str, str]
     schema_version: int = SCHEMA_VERSION
 
 

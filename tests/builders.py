@@ -22,7 +22,8 @@ from slidesparse_bench.records import (
     RunState,
     Verdict,
 )
-from slidesparse_bench.wire import Metrics, ObservedM, Spread
+from slidesparse_bench.settings import Measurement
+from slidesparse_bench.wire import CellRequest, Metrics, ObservedM, Request, Spread
 
 CELL = "qwen2.5-7b.int8.cusparselt-2_8.prefill.m16384"
 STARTED = "2026-03-01T10:00:00+00:00"
@@ -50,7 +51,7 @@ def build_metrics(
     cell = Cell.parse(cell_id)
     work = cell.workload
     requests = iterations * work.max_num_seqs
-    tokens = iterations * work.tokens_per_iteration
+    tokens = requests * (work.prompt_len + work.output_len)
     elapsed_s = tokens / tokens_per_second
     decode_steps = iterations * (work.output_len - 1)
     steps = decode_steps if cell.stage is Stage.DECODE else iterations
@@ -113,10 +114,9 @@ def build_attempt(n: int = 1, failure: Failure | str | None = None, **changes: A
 
 def build_passed(cell_id: str = CELL, **metrics: Any) -> CellRecord:
     """Passed at the first attempt; keyword arguments go to `build_metrics`."""
+    numbers = build_metrics(cell_id, **metrics)
     return CellRecord(
-        state=CellState.PASSED,
-        attempts=[build_attempt()],
-        metrics=build_metrics(cell_id, **metrics),
+        state=CellState.PASSED, attempts=[build_attempt(metrics=numbers)], metrics=numbers
     )
 
 
@@ -148,3 +148,33 @@ def build_run(cells: Mapping[str, CellRecord] | None = None, **changes: Any) -> 
         cells=dict(cells) if cells is not None else {CELL: build_passed()},
     )
     return replace(run, **changes)
+
+
+def build_request(*cell_ids: str, **changes: Any) -> Request:
+    """A request to the fake engine for these cells, with the limits of each."""
+    cells = [build_cell_request(cell_id) for cell_id in cell_ids or (CELL,)]
+    request = Request(
+        cells=cells,
+        engine="fake",
+        device_kind="fake",
+        model_path="models/a",
+        random_weights=True,
+        engine_args={},
+        linear_backend=None,
+        kernel_pattern="",
+        seed=7,
+    )
+    return replace(request, **changes)
+
+
+def build_cell_request(cell_id: str = CELL, **changes: Any) -> CellRequest:
+    work = Cell.parse(cell_id).workload
+    asked = CellRequest(
+        cell_id=cell_id,
+        attempt=1,
+        folder=cell_id,
+        max_num_seqs=work.max_num_seqs,
+        max_num_batched_tokens=work.max_num_batched_tokens,
+        measurement=Measurement(),
+    )
+    return replace(asked, **changes)

@@ -227,9 +227,8 @@ BAD = {
     "M twice in two spellings": (with_prefill("[512, §0x200]"), "the first is at 3:24"),
     # The rest of the top.
     "an unknown engine": (SOUND + "engine: §vlm\n", "not one of vllm, fake; did you mean vllm?"),
-    "isolation engine": (SOUND + "isolation: §engine\n", "not available in this version"),
-    "an unknown isolation": (SOUND + "isolation: §none\n", "isolation 'none' is not one of cell"),
-    "several trials": (SOUND + "trials: §3\n", "repeating whole cells is not available"),
+    "an unknown isolation": (SOUND + "isolation: §none\n", "isolation 'none' is not one of engine, cell"),
+    "too many trials": (SOUND + "trials: §300\n", "trials must be at most 100, not '300'"),
     "no trials": (SOUND + "trials: §0\n", "trials must be at least 1, not '0'"),
     "a negative seed": (SOUND + "seed: §-1\n", "seed must be at least 0, not '-1'"),
     "a seed that is text": (SOUND + "seed: §random\n", "seed must be a whole number"),
@@ -367,7 +366,7 @@ backends:
   - cusparselt: {sparsity: [2:5, 2:4, 2:4]}
 stages: {prefill: {M: [1500, x]}}
 engine: vlm
-trials: 2
+trials: 0
 seed: -1
 measurement: {precision: 5, min_iterations: 0}
 engine_args: {model: x, gpu_memory_utilization: 2, enforce_eager: yes}

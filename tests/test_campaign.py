@@ -118,7 +118,7 @@ def test_misbehaviour_costs_its_own_cell_at_most(work, misbehaviour, classes):
 
 def test_another_kernel_than_asked_is_no_number(work):
     orders = {"fake": {"misbehave": order("other_kernel", phase="verify")}}
-    work.write(backends=["cutlass"], engine_args=orders)
+    work.write(backends=["cutlass"], engine_args=orders, isolation="cell")
     assert work.run() == 1
     assert work.classes("tiny-llama.int8.cutlass.prefill.m512") == ["wrong_kernel"]
 
@@ -154,7 +154,7 @@ def test_a_failure_points_at_the_line_that_caused_it(work):
 
 def test_the_ladder_raises_the_memory_until_the_kv_cache_fits(work):
     fake = {"memory_gib": 24, "weights_gib": 15, "kv_cache_gib": 6}
-    work.write(engine_args={"fake": fake})
+    work.write(engine_args={"fake": fake}, isolation="cell")
     assert work.run() == 0
     tried = [each["engine_args"]["gpu_memory_utilization"] for each in work.cell()["attempts"]]
     assert tried == [0.8, 0.9]

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from fakes.nvml import ERRORS, GIB, FakeGpu, FakeNvml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slidesparse_bench import device, nvml, processes
+from slidesparse_bench import device, neighbours, nvml, processes
 from slidesparse_bench.backends import DeviceFacts, DeviceKind
 from slidesparse_bench.device import (
     HOPELESS_LOOKS,
@@ -34,6 +35,7 @@ from slidesparse_bench.device import (
 from slidesparse_bench.errors import HarnessVerdict, NothingToRun, UsageError
 from slidesparse_bench.nvml import CudaDevice
 from slidesparse_bench.records import GpuProcess, MemorySnapshot
+from slidesparse_bench.telemetry import Sample
 
 TOKEN = f"testrun-{os.getpid()}/cell/1"
 QUESTIONS = [name for name in vars(FakeNvml) if name.startswith("nvml") and name[4].isupper()]
@@ -149,6 +151,7 @@ def test_fake_engine_gets_fake_devices_and_asks_nobody(monkeypatch: pytest.Monke
     assert labels(found) == ["fake GPU 0", "fake GPU 3"]
     assert found[0].facts == DeviceFacts(DeviceKind.FAKE, "fake GPU", 24 * GIB)
     assert (found[0].snapshot("x"), found[0].lost(), found[0].environment()) == (None, "", {})
+    assert found[0].sample("x") is None
 
 
 def test_machine_without_gpu_gets_the_cpu_with_its_budget(
@@ -162,7 +165,7 @@ def test_machine_without_gpu_gets_the_cpu_with_its_budget(
     assert isinstance(found, CpuDevice)
     assert found.reason == "NVML Shared Library Not Found"
     assert (found.index, found.label, found.environment()) == (None, "CPU", {})
-    assert (found.snapshot(TOKEN), found.lost()) == (None, "")
+    assert (found.snapshot(TOKEN), found.sample(TOKEN), found.lost()) == (None, None, "")
 
 
 def test_cpu_without_a_model_name_is_called_by_its_architecture(
@@ -231,16 +234,19 @@ def test_gpu_that_refuses_anything_else_can_be_used(
     (found,) = find()
     assert (found.label, found.facts.memory_bytes) == ("GPU 0", 139 * GIB)
     assert found.snapshot(TOKEN) is not None
+    assert found.sample(TOKEN) is not None
     assert machine_facts()["nvml"] == "ok"
 
 
 def test_fake_nvml_has_no_name_that_the_real_one_lacks() -> None:
     sys.modules.pop("pynvml")
     real = pytest.importorskip("pynvml")
-    names = [*QUESTIONS, *ERRORS, "NVMLError", "nvmlMemory_v2", "NVML_DEVICE_MIG_ENABLE"]
+    constants = [name for name in vars(FakeNvml) if name.startswith(("NVML_", "nvmlMemory"))]
+    names = [*QUESTIONS, *ERRORS, "NVMLError", *constants]
     assert [name for name in names if not hasattr(real, name)] == []
-    assert real.nvmlMemory_v2 == FakeNvml.nvmlMemory_v2
-    assert real.NVML_DEVICE_MIG_ENABLE == FakeNvml.NVML_DEVICE_MIG_ENABLE
+    assert {name: getattr(real, name) for name in constants} == {
+        name: getattr(FakeNvml, name) for name in constants
+    }
 
 
 @pytest.mark.parametrize(
@@ -563,6 +569,298 @@ def test_memory_that_never_returns_is_left_to_the_next_gate(waiting: Waiting) ->
     assert snapshot.free_bytes == 4 * GIB
 
 
+# Sampling
+
+
+def sampled(gpu: FakeGpu) -> Sample:
+    sample = only_gpu(gpu).sample(TOKEN)
+    assert sample is not None
+    return sample
+
+
+def test_sample_has_the_units_of_its_names() -> None:
+    gpu = FakeGpu(used_bytes=[8 * GIB], clock_events=0x4 | 0x40)
+    before = time.time()
+    sample = sampled(gpu)
+    assert before <= sample.time <= time.time()
+    assert replace(sample, time=0.0) == Sample(
+        time=0.0,
+        power_w=512.0,
+        sm_clock_mhz=1755,
+        temperature_c=61,
+        memory_used_bytes=8 * GIB,
+        energy_j=7000.25,
+        throttled=["sw_power_cap", "hw_thermal"],
+        foreign=[],
+    )
+
+
+def test_average_power_is_better_than_none() -> None:
+    assert sampled(FakeGpu(instant_mw=None)).power_w == 350.0
+
+
+REFUSED_FIELDS = {
+    "power_w": ("nvmlDeviceGetFieldValues", "nvmlDeviceGetPowerUsage"),
+    "sm_clock_mhz": ("nvmlDeviceGetClockInfo",),
+    "temperature_c": ("nvmlDeviceGetTemperatureV", "nvmlDeviceGetTemperature"),
+    "memory_used_bytes": ("nvmlDeviceGetMemoryInfo",),
+    "energy_j": ("nvmlDeviceGetTotalEnergyConsumption",),
+    "throttled": (
+        "nvmlDeviceGetCurrentClocksEventReasons",
+        "nvmlDeviceGetCurrentClocksThrottleReasons",
+    ),
+    "foreign": ("nvmlDeviceGetProcessUtilization", "nvmlDeviceGetComputeRunningProcesses"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_FIELDS)
+def test_what_is_refused_is_missing_alone(name: str) -> None:
+    gpu = FakeGpu()
+    found = only_gpu(gpu)
+    gpu.refuses.update(dict.fromkeys(REFUSED_FIELDS[name], "NVMLError_NoPermission"))
+    sample = found.sample(TOKEN)
+    assert [key for key, value in vars(sample).items() if value is None] == [name]
+
+
+def test_gpu_that_refuses_everything_has_no_sample() -> None:
+    gpu = FakeGpu()
+    found = only_gpu(gpu)
+    gpu.refuses.update(dict.fromkeys(QUESTIONS, "NVMLError_GpuIsLost"))
+    assert found.sample(TOKEN) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetTemperatureV"]
+)
+def test_older_driver_is_asked_by_older_names(name: str) -> None:
+    sample = sampled(FakeGpu(refuses={name: "NVMLError_FunctionNotFound"}, clock_events=0x8))
+    assert (sample.throttled, sample.temperature_c) == (["hw_slowdown"], 61)
+
+
+def test_idle_gpu_is_not_throttled_and_new_reasons_have_a_number() -> None:
+    assert sampled(FakeGpu(clock_events=0x1)).throttled == []
+    assert sampled(FakeGpu(clock_events=0x1 | 0x8000)).throttled == ["unknown_0x8000"]
+
+
+def test_throttle_reasons_are_those_of_nvml() -> None:
+    sys.modules.pop("pynvml")
+    real = pytest.importorskip("pynvml")
+    prefix = "nvmlClocksThrottleReason"
+    known = {getattr(real, name) for name in vars(real) if name.startswith(prefix)}
+    bits = {bit for bit in known if bit.bit_count() == 1}
+    assert bits == {nvml.GPU_IDLE, *nvml.THROTTLE_REASONS}
+    assert nvml.THROTTLE_REASONS[real.nvmlClocksEventReasonHwThermalSlowdown] == "hw_thermal"
+    assert nvml.THROTTLE_REASONS[real.nvmlClocksEventReasonSwThermalSlowdown] == "sw_thermal"
+    assert nvml.THROTTLE_REASONS[real.nvmlClocksEventReasonSwPowerCap] == "sw_power_cap"
+
+
+def test_instance_has_the_clock_of_its_gpu_and_no_power_of_its_own(
+    install: Callable[..., None], partitioned: FakeGpu
+) -> None:
+    refused = ("nvmlDeviceGetFieldValues", "nvmlDeviceGetPowerUsage", "nvmlDeviceGetClockInfo")
+    assert partitioned.instances is not None
+    for instance in filter(None, partitioned.instances):
+        instance.refuses.update(dict.fromkeys(refused, "NVMLError_NotSupported"))
+    partitioned.sm_clock_mhz = 1500
+    install(partitioned)
+    sample = find([0])[0].sample(TOKEN)
+    assert sample is not None
+    assert (sample.power_w, sample.sm_clock_mhz) == (None, 1500)
+    assert machine_facts()["gpus"][0]["mig"] is True
+
+
+# Who else computes there
+
+
+@pytest.fixture
+def _at_every_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "LOOK_EVERY_S", 0.0)
+
+
+looks = pytest.mark.usefixtures("_at_every_sample")
+
+
+def foreign(found: CudaDevice, token: str | None = TOKEN) -> list[str] | None:
+    sample = found.sample(token)
+    assert sample is not None
+    return sample.foreign
+
+
+def called(pid: int) -> str:
+    return f"{psutil.Process(pid).name()} (pid {pid})"
+
+
+def shared(ours: int, other: int, percent: int = 30) -> FakeGpu:
+    """A GPU on which two processes compute."""
+    return FakeGpu(compute={ours: GIB, other: GIB}, utilization=[(ours, 60), (other, percent)])
+
+
+def test_stranger_that_computes_beside_us_is_foreign(start: Callable[..., int]) -> None:
+    stranger = start()
+    assert foreign(only_gpu(shared(start(TOKEN), stranger))) == [called(stranger)]
+
+
+def test_process_of_another_attempt_is_foreign(start: Callable[..., int]) -> None:
+    leftover = start(TOKEN + "0")
+    assert foreign(only_gpu(shared(start(TOKEN), leftover))) == [called(leftover)]
+
+
+def test_stranger_that_only_holds_memory_is_not(start: Callable[..., int]) -> None:
+    assert foreign(only_gpu(shared(start(TOKEN), start(), percent=0))) == []
+
+
+def test_nobody_who_computes_is_nobody_foreign() -> None:
+    assert foreign(only_gpu(FakeGpu(utilization=[]))) == []
+
+
+def test_impossible_utilization_is_not_believed(start: Callable[..., int]) -> None:
+    assert foreign(only_gpu(shared(start(TOKEN), start(), percent=4_000_000))) == []
+
+
+def test_pids_of_another_namespace_prove_nothing(start: Callable[..., int]) -> None:
+    ours, stranger = start(TOKEN), start()
+    gpu = shared(NO_PID, stranger)
+    gpu.compute[ours] = GIB
+    assert foreign(only_gpu(gpu)) is None
+
+
+def test_without_a_token_nobody_is_called_foreign(start: Callable[..., int]) -> None:
+    assert foreign(only_gpu(shared(start(TOKEN), start())), token=None) is None
+
+
+def test_process_that_cannot_be_seen_from_here_is_not_foreign(start: Callable[..., int]) -> None:
+    assert foreign(only_gpu(shared(start(TOKEN), NO_PID))) == []
+
+
+def test_pid_that_holds_no_memory_there_is_not_foreign(start: Callable[..., int]) -> None:
+    gpu = shared(start(TOKEN), start())
+    gpu.compute.clear()
+    assert foreign(only_gpu(gpu)) == []
+
+
+@looks
+def test_pids_once_recognized_stay_so_while_ours_is_idle(start: Callable[..., int]) -> None:
+    ours, stranger = start(TOKEN), start()
+    gpu = shared(ours, stranger)
+    found = only_gpu(gpu)
+    foreign(found)
+    gpu.utilization = [(stranger, 90)]
+    assert foreign(found) == [called(stranger)]
+    assert foreign(found, TOKEN + "0") is None
+
+
+@pytest.mark.parametrize(("percent", "disturbs"), [(2, False), (30, True)])
+def test_desktop_disturbs_only_when_it_draws_a_lot(
+    start: Callable[..., int], percent: int, disturbs: bool
+) -> None:
+    desktop = start()
+    gpu = shared(start(TOKEN), desktop, percent)
+    gpu.graphics[desktop] = gpu.compute.pop(desktop)
+    assert foreign(only_gpu(gpu)) == ([called(desktop)] if disturbs else [])
+
+
+@looks
+def test_without_utilization_only_newcomers_count(start: Callable[..., int]) -> None:
+    server, ours = start(), start(TOKEN)
+    gpu = FakeGpu(compute={server: GIB})
+    found = only_gpu(gpu)
+    assert foreign(found) == []
+    gpu.compute[ours] = GIB
+    assert foreign(found) == []
+    newcomer = start()
+    gpu.compute[newcomer] = GIB
+    assert foreign(found) == [called(newcomer)]
+
+
+@looks
+def test_utilization_that_fails_once_is_not_replaced(start: Callable[..., int]) -> None:
+    ours = start(TOKEN)
+    gpu = FakeGpu(compute={ours: GIB}, utilization=[(ours, 90)])
+    found = only_gpu(gpu)
+    assert foreign(found) == []
+    gpu.compute[start()] = GIB
+    gpu.refuses["nvmlDeviceGetProcessUtilization"] = "NVMLError_Unknown"
+    assert foreign(found) is None
+
+
+@looks
+def test_without_utilization_newcomers_of_another_namespace_prove_nothing(
+    start: Callable[..., int],
+) -> None:
+    gpu = FakeGpu()
+    found = only_gpu(gpu)
+    foreign(found)
+    gpu.compute.update({NO_PID: GIB, start(): GIB})
+    assert foreign(found) is None
+
+
+def test_looking_around_is_not_part_of_every_sample(start: Callable[..., int]) -> None:
+    found = only_gpu(shared(start(TOKEN), start()))
+    assert [foreign(found) is None for _ in range(3)] == [False, True, True]
+
+
+BARE_CHILD = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env={})
+print(child.pid, flush=True)
+sys.stdin.read()
+child.kill()
+"""
+
+
+@pytest.fixture
+def bare() -> Iterator[Callable[[str], int]]:
+    """Starts a sleeping process without environment, under a parent that carries a token."""
+    parents: list[subprocess.Popen[str]] = []
+
+    def bare(token: str) -> int:
+        parent = subprocess.Popen(
+            [sys.executable, "-c", BARE_CHILD],
+            env=processes.mark(dict(os.environ), token),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        parents.append(parent)
+        assert parent.stdout is not None
+        return int(parent.stdout.readline())
+
+    yield bare
+    for parent in parents:
+        parent.communicate()
+
+
+def test_child_of_ours_without_environment_is_ours(bare: Callable[[str], int]) -> None:
+    child = bare(TOKEN)
+    gpu = FakeGpu(compute={child: GIB}, utilization=[(child, 90)])
+    assert foreign(only_gpu(gpu)) == []
+
+
+@pytest.mark.parametrize("evidence", ["none", "older", "another user's"])
+def test_process_without_environment_needs_other_evidence(
+    start: Callable[..., int],
+    bare: Callable[[str], int],
+    monkeypatch: pytest.MonkeyPatch,
+    evidence: str,
+) -> None:
+    stranger = bare(TOKEN + "0")
+    if evidence == "older":
+        monkeypatch.setattr(neighbours, "START_TIME_ERROR_S", -60.0)
+    if evidence == "another user's":
+        monkeypatch.setattr(os, "getuid", lambda: psutil.Process().uids().real + 1)
+    named = foreign(only_gpu(shared(start(TOKEN), stranger)))
+    assert named == ([] if evidence == "none" else [called(stranger)])
+
+
+def test_name_of_a_stranger_cannot_break_the_file(
+    start: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stranger = start()
+    monkeypatch.setattr(processes, "name_of", lambda _: "a|b\n\x1b[1m")
+    named = foreign(only_gpu(shared(start(TOKEN), stranger)))
+    assert named == [f"a?b??[1m (pid {stranger})"]
+
+
 # Facts
 
 
@@ -578,6 +876,13 @@ def test_machine_facts_have_the_keys_of_environment_json(install: Callable[..., 
             "memory_gib": 139.0,
             "compute_capability": "9.0",
             "index": 0,
+            "power_limit_w": 700.0,
+            "max_sm_clock_mhz": 1980,
+            "application_sm_clock_mhz": 1965,
+            "persistence_mode": True,
+            "ecc": True,
+            "mig": False,
+            "pcie": "gen5 x16",
         }
     ]
     assert facts["nvml"] == "ok"
@@ -585,6 +890,27 @@ def test_machine_facts_have_the_keys_of_environment_json(install: Callable[..., 
     assert facts["cpu"]["cores"] >= 1
     assert facts["python"] == platform.python_version()
     assert json.loads(json.dumps(facts)) == facts
+
+
+@pytest.mark.parametrize(
+    ("question", "key"),
+    [
+        ("nvmlDeviceGetEnforcedPowerLimit", "power_limit_w"),
+        ("nvmlDeviceGetMaxClockInfo", "max_sm_clock_mhz"),
+        ("nvmlDeviceGetClock", "application_sm_clock_mhz"),
+        ("nvmlDeviceGetPersistenceMode", "persistence_mode"),
+        ("nvmlDeviceGetEccMode", "ecc"),
+        ("nvmlDeviceGetMigMode", "mig"),
+        ("nvmlDeviceGetMaxPcieLinkGeneration", "pcie"),
+        ("nvmlDeviceGetCurrPcieLinkWidth", "pcie"),
+    ],
+)
+def test_fact_that_is_refused_is_null(
+    install: Callable[..., None], question: str, key: str
+) -> None:
+    install(FakeGpu(refuses={question: "NVMLError_NotSupported"}))
+    (facts,) = machine_facts()["gpus"]
+    assert [name for name, value in facts.items() if value is None] == [key]
 
 
 def test_machine_facts_tell_hidden_gpus_too(

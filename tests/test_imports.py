@@ -12,11 +12,19 @@ import slidesparse_bench
 PACKAGE = Path(slidesparse_bench.__file__).parent
 HEAVY = ("torch", "vllm", "pandas", "matplotlib", "ray", "transformers")
 ALLOWED = {
-    "torch": {"worker/engines/vllm_engine.py", "vllm_plugin/random_weights.py"},
-    "vllm": {"worker/engines/vllm_engine.py", "vllm_plugin/random_weights.py"},
+    "torch": {
+        "worker/engines/vllm_engine.py",
+        "worker/peak_rates.py",
+        "vllm_plugin/random_weights.py",
+    },
+    "vllm": {
+        "worker/engines/vllm_engine.py",
+        "worker/peak_rates.py",
+        "vllm_plugin/random_weights.py",
+    },
     "pynvml": {"nvml.py"},
     "matplotlib": {"report/plots.py"},
-    "psutil": {"device.py", "nvml.py", "processes.py"},
+    "psutil": {"device.py", "health.py", "neighbours.py", "nvml.py", "processes.py"},
 }
 
 BLOCK_AND_RUN = """
@@ -46,7 +54,8 @@ engine: fake
         *[
             [command, "--help"]
             for command in (
-                "run", "retry", "report", "plan", "status", "classify", "schema", "prepare",
+                "run", "retry", "report", "plan", "status", "classify", "doctor", "bundle", "schema",
+                "prepare",
             )
         ],
         ["schema"],
@@ -54,6 +63,7 @@ engine: fake
         ["run", "matrix.yaml", "--json"],
         ["status"],
         ["status", "--json"],
+        ["bundle", "--json"],
         ["retry", "--failed"],
         ["classify", "a.log", "--json"],
     ],
@@ -69,6 +79,16 @@ def test_no_command_needs_the_ml_stack(started_run, arguments):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_doctor_needs_no_ml_stack_to_say_that_it_is_missing(tmp_path):
+    program = BLOCK_AND_RUN.format(heavy=HEAVY, arguments=["doctor", "--json"])
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode in (0, 3), done.stderr  # 3: this machine has no vLLM
+    assert "is blocked by this test" not in done.stdout + done.stderr
+    assert '"checks"' in done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -61,7 +61,7 @@ class TestDefaults:
 
     def test_everything_else_has_the_documented_default(self) -> None:
         matrix = load(SMALL)
-        assert (matrix.engine, matrix.isolation, matrix.infeasible) == ("vllm", "cell", "skip")
+        assert (matrix.engine, matrix.isolation, matrix.infeasible) == ("vllm", "engine", "skip")
         assert (matrix.trials, matrix.seed, matrix.cpu_memory_gib) == (1, 0, 4.0)
         assert (matrix.engine_args, matrix.include, matrix.exclude) == ({}, (), ())
         assert matrix.measurement == Measurement()
@@ -355,7 +355,7 @@ class TestSchema:
             *["backends: [cusparselt]", "backends: [cutlass: {sparsity: [2:4]}]"],
             *["backends: [cusparselt: {sparsity: [2:5]}]", "engine_args: {model: x}"],
             *["engine_args: {gpu_memory_utilization: 1.2}", "measurement: {precision: 2}"],
-            *["overrides: [{engine_args: {a: 1}}]", "isolation: engine", "cpu_memory_gib: 0"],
+            *["overrides: [{engine_args: {a: 1}}]", "isolation: none", "cpu_memory_gib: 0"],
         ],
     )
     def test_schema_and_loader_refuse_the_same(self, more: str) -> None:

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from slidesparse_bench.cell import Cell
 from slidesparse_bench.errors import HarnessVerdict
 from slidesparse_bench.settings import Measurement
-from slidesparse_bench.wire import Request, Round, Step
+from slidesparse_bench.spread import spread, t95
+from slidesparse_bench.wire import Round, Step
 from slidesparse_bench.worker import measure
-from slidesparse_bench.worker.statistics import spread, t95
 
 PREFILL = Cell.parse("a.int8.native.prefill.m512")
 DECODE = Cell.parse("a.int8.native.decode.m4")
@@ -171,13 +171,13 @@ def test_a_decode_batch_that_fills_in_waves_is_an_m_mismatch():
 )
 def test_a_kernel_that_was_not_asked_for_is_no_measurement(kernels, says):
     with pytest.raises(HarnessVerdict, match=says) as caught:
-        measure.check_kernel(kernels, request_for("a.int8.cutlass.prefill.m512", "Cutlass"))
+        measure.check_kernel(kernels, Cell.parse("a.int8.cutlass.prefill.m512"), "Cutlass")
     assert caught.value.failure_class == "wrong_kernel"
 
 
 def test_the_kernel_that_was_asked_for_is_named():
-    request = request_for("a.int8.cutlass.prefill.m512", "Cutlass")
-    assert measure.check_kernel({"CutlassInt8": 4}, request) == "CutlassInt8"
+    cell = Cell.parse("a.int8.cutlass.prefill.m512")
+    assert measure.check_kernel({"CutlassInt8": 4}, cell, "Cutlass") == "CutlassInt8"
 
 
 def test_t_quantiles_agree_with_the_tables():
@@ -219,7 +219,3 @@ def metrics_of(cell, rounds):
         load_time_s=1.0,
         memory={},
     )
-
-
-def request_for(cell_id, pattern):
-    return Request(cell_id, 1, "fake", "fake", "", True, {}, None, pattern, at_once(), 0)

@@ -10,7 +10,7 @@ from slidesparse_bench.cell import Cell
 from slidesparse_bench.cli import invoke
 from slidesparse_bench.feasibility import FitVerdict
 from slidesparse_bench.matrix import load_matrix_text
-from slidesparse_bench.plan import Sources, engine_args, make_plan, will_run
+from slidesparse_bench.plan import START_UP_S, Sources, engine_args, make_plan, will_run
 from slidesparse_bench.units import GIB, MIB
 
 MATRICES = Path(__file__).parent.parent / "matrices"
@@ -43,7 +43,37 @@ def test_engine_arguments_are_the_methods():
         "enable_prefix_caching": False,
         "enable_chunked_prefill": False,
         "gpu_memory_utilization": 0.8,
+        "compilation_config": {"cudagraph_capture_sizes": [64]},
     }
+
+
+@pytest.mark.parametrize(
+    ("cell_id", "sizes"),
+    [
+        ("tiny-llama.int8.native.decode.m16", [16, 256]),
+        ("tiny-llama.int8.native.prefill.m512", [512]),
+        ("tiny-llama.int8.native.prefill.m1024", [1]),
+    ],
+)
+def test_graphs_are_captured_for_the_batches_of_the_cell_and_no_other(cell_id, sizes):
+    captured = arguments_of(cell_id)["compilation_config"]["cudagraph_capture_sizes"]
+    assert captured == sizes
+
+
+@pytest.mark.parametrize(
+    ("more", "left"),
+    [
+        ("engine_args: {compilation_config: 0}", 0),
+        ("engine_args: {enforce_eager: true}", None),
+        (
+            "engine_args: {compilation_config: {mode: 3, cudagraph_capture_sizes: [8]}}",
+            {"mode": 3, "cudagraph_capture_sizes": [8]},
+        ),
+    ],
+)
+def test_what_the_matrix_says_of_graphs_holds(more, left):
+    arguments = arguments_of("tiny-llama.int8.native.decode.m64", more=more)
+    assert arguments.get("compilation_config") == left
 
 
 def test_the_matrix_overrides_the_method_and_a_retry_overrides_the_matrix():
@@ -91,7 +121,16 @@ def test_the_estimate_counts_what_will_run_only():
     plan = make_plan(matrix_of(), H200)
     running = [cell for cell in plan.cells if will_run(cell, "skip")]
     assert len(running) == 6  # cusparselt has no kernels yet
-    assert plan.estimate_s == sum(cell.estimate_s for cell in running)
+    alone = make_plan(matrix_of(), H200, isolation="cell")
+    assert alone.estimate_s == sum(cell.estimate_s for cell in running)
+
+
+def test_sharing_engines_saves_their_starts():
+    shared, alone = (make_plan(matrix_of(), H200, isolation=each) for each in ("engine", "cell"))
+    assert [len(group.cells) for group in shared.groups] == [3, 3]
+    assert [len(group.cells) for group in alone.groups] == [1] * 6
+    assert alone.estimate_s - shared.estimate_s == 4 * START_UP_S[DeviceKind.CUDA]
+    assert make_plan(matrix_of("trials: 3"), H200).estimate_s == 3 * shared.estimate_s
 
 
 @pytest.mark.parametrize("name", ["rtx4090", "h200", "h200-first-light", "quickstart"])

@@ -2,7 +2,10 @@
 
 import json
 import multiprocessing
+import shutil
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from builders import build_attempt, build_metrics
@@ -12,12 +15,12 @@ from hypothesis import strategies as st
 from slidesparse_bench.errors import NewerFormat, RunLocked, RunNotFound
 from slidesparse_bench.records import CellState, RunState, status_json
 from slidesparse_bench.store import JOURNAL, PLAN, STATUS, Store, find_run, find_unfinished
-from slidesparse_bench.wire import write_json
+from slidesparse_bench.wire import SCHEMA_VERSION, write_json
 
 A, B = "a.int8.native.prefill.m512", "a.int8.native.prefill.m1024"
 
 
-def a_store(runs, name="night", sha="0" * 64):
+def a_store(runs, name="night", sha="0" * 64, trials=1):
     plan = {
         "schema_version": 1,
         "matrix_sha256": sha,
@@ -31,22 +34,22 @@ def a_store(runs, name="night", sha="0" * 64):
         matrix_sha256=sha,
         plan=plan,
         environment={"schema_version": 1},
+        trials=trials,
     )
 
 
 def run_cell(store, cell_id, *, passed=True):
     n = len(store.record.cells[cell_id].attempts) + 1
-    failure = None if passed else "oom_device"
-    attempt = build_attempt(n, failure)
+    attempt = build_attempt(n, None if passed else "oom_device")
+    if passed:
+        attempt = replace(attempt, metrics=build_metrics(cell_id))
     started = {"n": n, "started": attempt.started, "engine_args": {}}
-    metrics = build_metrics(cell_id) if passed else None
     state = CellState.PASSED if passed else CellState.FAILED
     folder = store.attempt_folder(cell_id, n)
     folder.mkdir(parents=True)
-    kept = {"schema_version": 1, "attempt": attempt, "metrics": metrics}
     store.append({"event": "attempt_started", "cell": cell_id, "attempt": started})
-    write_json(folder / "attempt.json", kept)
-    ended = {"event": "attempt_ended", "cell": cell_id, "attempt": attempt, "metrics": metrics}
+    ended = {"event": "attempt_ended", "cell": cell_id, "attempt": attempt, "again": ""}
+    write_json(folder / "attempt.json", {"schema_version": SCHEMA_VERSION, **ended})
     store.append(ended)
     store.append({"event": "cell_state", "cell": cell_id, "state": state, "reason": ""})
 
@@ -171,7 +174,7 @@ def test_the_number_of_a_lost_attempt_is_never_used_again(tmp_path):
 def test_a_newer_journal_is_refused_with_what_to_do(tmp_path):
     store = a_store(tmp_path)
     path = store.folder / JOURNAL
-    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 9'))
+    path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 9'))
     with pytest.raises(NewerFormat, match="upgrade"):
         Store.open(store.folder)
 
@@ -227,3 +230,48 @@ def test_a_half_made_folder_is_no_run(tmp_path):
     (tmp_path / ".night-20260301-100000.123.tmp" / PLAN).write_text("{}")
     with pytest.raises(RunNotFound):
         find_run(tmp_path, None)
+
+
+FIRST_FORMAT = Path(__file__).parent / "golden" / "run-schema-1"
+SMALL, LARGE = "tiny-llama.int8.native.prefill.m512", "tiny-llama.int8.native.prefill.m1024"
+
+
+@pytest.mark.parametrize("lost", [(), (JOURNAL,)], ids=["whole", "only the status"])
+def test_a_run_of_the_first_format_is_read(tmp_path, lost):
+    folder = shutil.copytree(FIRST_FORMAT, tmp_path / "first-format-20261121-135747")
+    for name in lost:
+        (folder / name).unlink()
+    record = Store.open(folder).record
+    assert record.trials == 1
+    assert record.counts == {"pending": 0, "running": 0, "passed": 2, "failed": 1, "skipped": 0}
+    assert record.cells[SMALL].metrics.m_observed.steps == 128
+    assert record.cells[SMALL].attempts[0].isolation == "cell"
+    assert record.cells[LARGE].last_failure.failure_class == "python_bug"
+
+
+def test_a_cell_is_passed_once_every_trial_is_measured(tmp_path):
+    store = a_store(tmp_path, trials=2)
+    run_trial(store, 1, tokens_per_second=90_000.0)
+    assert (store.record.cells[A].state, store.record.cells[A].metrics) == (CellState.PENDING, None)
+    run_trial(store, 2, tokens_per_second=110_000.0)
+    cell = Store.open(store.folder).record.cells[A]
+    assert cell.state is CellState.PASSED
+    assert cell.metrics.trials == 2
+    assert 90_000 < cell.metrics.tokens_per_second < 110_000
+
+
+def test_a_disturbed_measurement_counts_only_when_none_is_better(tmp_path):
+    store = a_store(tmp_path)
+    run_trial(store, 1, again="a foreign process", disturbed=["a foreign process"])
+    assert store.record.cells[A].state is CellState.PENDING
+    run_trial(store, 1, tokens_per_second=70_000.0)
+    assert store.record.cells[A].state is CellState.PASSED
+    assert store.record.cells[A].metrics.tokens_per_second == 70_000.0
+    run_trial(store, 1, disturbed=["hot"])
+    assert store.record.cells[A].metrics.disturbed == []
+
+
+def run_trial(store, trial, again="", **metrics):
+    attempt = build_attempt(store.next_attempt(A), trial=trial, metrics=build_metrics(A, **metrics))
+    store.append({"event": "attempt_started", "cell": A, "attempt": attempt})
+    store.append({"event": "attempt_ended", "cell": A, "attempt": attempt, "again": again})

@@ -3,10 +3,10 @@
 import types
 
 import pytest
+from builders import build_request
 
 from slidesparse_bench.errors import HarnessVerdict
-from slidesparse_bench.settings import Measurement
-from slidesparse_bench.wire import RANDOM_LOAD_FORMAT, Request
+from slidesparse_bench.wire import RANDOM_LOAD_FORMAT
 from slidesparse_bench.worker.engines import vllm_steps
 from slidesparse_bench.worker.engines.vllm_engine import engine_arguments
 
@@ -17,18 +17,8 @@ ACCEPTED = {
 
 
 def a_request(linear_backend=None, *, random_weights=True, **engine_args):
-    return Request(
-        cell_id="a.int8.native.prefill.m512",
-        attempt=1,
-        engine="vllm",
-        device_kind="cuda",
-        model_path="models/a",
-        random_weights=random_weights,
-        engine_args=engine_args,
-        linear_backend=linear_backend,
-        kernel_pattern="",
-        measurement=Measurement(),
-        seed=7,
+    return build_request(
+        linear_backend=linear_backend, random_weights=random_weights, engine_args=engine_args
     )
 
 

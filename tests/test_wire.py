@@ -10,6 +10,7 @@ from slidesparse_bench.errors import FormatError, NewerFormat
 from slidesparse_bench.records import Evidence, Failure, Verdict
 from slidesparse_bench.settings import Measurement
 from slidesparse_bench.wire import (
+    CellRequest,
     Phase,
     Request,
     Round,
@@ -22,10 +23,18 @@ from slidesparse_bench.wire import (
 )
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.text()
-REQUESTS = st.builds(
-    Request,
+CELL_REQUESTS = st.builds(
+    CellRequest,
     cell_id=st.text(),
     attempt=st.integers(1, 99),
+    folder=st.text(),
+    max_num_seqs=st.integers(1, 512),
+    max_num_batched_tokens=st.integers(1, 65536),
+    measurement=st.builds(Measurement, fixed_iterations=st.none() | st.integers(1, 128)),
+)
+REQUESTS = st.builds(
+    Request,
+    cells=st.lists(CELL_REQUESTS, min_size=1),
     engine=st.sampled_from(["vllm", "fake"]),
     device_kind=st.just("cuda"),
     model_path=st.text(),
@@ -33,7 +42,6 @@ REQUESTS = st.builds(
     engine_args=st.dictionaries(st.text(), SCALARS),
     linear_backend=st.none() | st.text(),
     kernel_pattern=st.text(),
-    measurement=st.builds(Measurement, fixed_iterations=st.none() | st.integers(1, 128)),
     seed=st.integers(0, 2**31),
 )
 

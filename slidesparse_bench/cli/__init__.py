@@ -9,7 +9,9 @@ import typer
 
 from slidesparse_bench import __version__
 from slidesparse_bench.cli import (
+    bundle,
     classify,
+    doctor,
     plan,
     prepare,
     report,
@@ -40,7 +42,7 @@ app = typer.Typer(
         "or matrix, 3 nothing could run, 130 and 143 interrupted (state saved)."
     ),
 )
-for module in (run, retry, report, plan, status, classify, schema, prepare):
+for module in (run, retry, report, plan, status, classify, bundle, doctor, schema, prepare):
     module.register(app)
 
 

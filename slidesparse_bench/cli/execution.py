@@ -18,7 +18,9 @@ from slidesparse_bench.device import Device, find_devices
 from slidesparse_bench.errors import ExitCode, UsageError
 from slidesparse_bench.executors.local import LocalExecutor
 from slidesparse_bench.matrix import Matrix
-from slidesparse_bench.plan import PlannedCell, estimate
+from slidesparse_bench.peaks import peaks_for
+from slidesparse_bench.plan import Plan
+from slidesparse_bench.provenance import next_sitting
 from slidesparse_bench.records import CellState, RunRecord, status_json
 from slidesparse_bench.report import gpu_names, results_csv
 from slidesparse_bench.store import RESULTS, Store
@@ -44,30 +46,37 @@ def parse_gpus(text: str | None) -> list[int] | None:
 def execute(
     store: Store,
     matrix: Matrix,
-    planned: dict[str, PlannedCell],
-    selection: Sequence[str],
+    plan: Plan,
     *,
     judged: Sequence[str],
     devices: list[Device],
     changes: dict[str, Any],
     json_mode: bool,
 ) -> ExitCode:
-    """Run the selected cells of a locked run and say how it went.
+    """Run the cells of a plan in a locked run and say how it went.
 
-    `judged` are the cells that the exit code speaks of: on resuming, those done earlier as well.
+    `plan` is the part of the run's plan that is to be done; `judged` are the cells that the exit code speaks of: on resuming, those done earlier as well.
     """
     out = console(json_mode=json_mode)
     executor = LocalExecutor(devices)
-    cells = [planned[cell_id] for cell_id in selection]
-    estimate_s = estimate(cells, matrix.infeasible) / len(executor.devices)
-    selected = list(selection)
+    selected = [cell.id for cell in plan.cells]
     progress: LiveProgress | PlainProgress
     if out.is_terminal and not json_mode:
-        progress = LiveProgress(out, store.record, selected, estimate_s)
+        progress = LiveProgress(out, store.record, selected, plan.estimate_s)
     else:
         progress = PlainProgress(out, store.record, selected)
     stop = threading.Event()
-    campaign = Campaign(store, matrix, planned, executor, progress, stop, changes)
+    campaign = Campaign(
+        store=store,
+        matrix=matrix,
+        planned={cell.id: cell for cell in plan.cells},
+        executor=executor,
+        observer=progress,
+        stop=stop,
+        isolation=plan.isolation,
+        changes=changes,
+        peaks=peaks_for(devices[0].facts),
+    )
     with stopped_by_signals(stop) as received, progress:
         campaign.run(selected)
     names = gpu_names(store.environment())
@@ -92,6 +101,14 @@ def campaign_devices(matrix: Matrix, gpus: str | None) -> list[Device]:
         there = ", ".join(f"{label} is {name}" for name, label in names.items())
         raise UsageError(f"--gpus: a run belongs to one kind of GPU, but {there}")
     return devices
+
+
+def begin_sitting(store: Store, out: Console) -> None:
+    """Put on record that a run goes on, and say what has changed since it was left."""
+    environment, changed = next_sitting(store.environment())
+    store.write_environment(environment)
+    if changed:
+        out.print(f"Not as in the last sitting: {'; '.join(changed)}.", markup=False)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +18,7 @@ from slidesparse_bench.device import find_devices
 from slidesparse_bench.errors import UsageError
 from slidesparse_bench.feasibility import FitVerdict, find_device
 from slidesparse_bench.matrix import Matrix, load_matrix
-from slidesparse_bench.plan import Plan, PlannedCell, estimate, make_plan
+from slidesparse_bench.plan import Plan, PlannedCell, make_plan
 from slidesparse_bench.units import GIB, format_duration
 
 STYLES = {
@@ -68,7 +67,7 @@ def plan(
             f"--gpu-memory-utilization {gpu_memory_utilization}: allowed is above 0 and at most 1"
         )
     made = make_plan(matrix, device, gpu_memory_utilization=gpu_memory_utilization)
-    show_plan(made, made.cells, json_mode=json_mode)
+    show_plan(made, json_mode=json_mode)
 
 
 def _device(
@@ -100,21 +99,35 @@ def _parse_capability(text: str) -> tuple[int, int]:
     return int(major), int(minor)
 
 
-def show_plan(plan: Plan, cells: Sequence[PlannedCell], *, json_mode: bool) -> None:
-    """The plan, or a selection of its cells, as a table or as the document of `plan --json`."""
-    estimate_s = estimate(cells, plan.infeasible)
+def show_plan(plan: Plan, *, json_mode: bool) -> None:
+    """The plan as tables, or as the document of `plan --json`."""
     if json_mode:
-        print_json(replace(plan, cells=list(cells), estimate_s=estimate_s))
+        print_json(plan)
         return
     out = console()
-    _print_table(out, cells)
+    _print_table(out, plan.cells)
     counts = ", ".join(
         f"{n} {verdict}"
         for verdict in FitVerdict
-        if (n := sum(cell.verdict is verdict for cell in cells))
+        if (n := sum(cell.verdict is verdict for cell in plan.cells))
     )
-    out.print(f"{len(cells)} cells on {plan.device.name}: {counts}.", markup=False)
-    out.print(f"About {format_duration(estimate_s)} for all that can run.", markup=False)
+    out.print(f"{len(plan.cells)} cells on {plan.device.name}: {counts}.", markup=False)
+    _print_groups(out, plan)
+    trials = f", {plan.trials} trials" if plan.trials > 1 else ""
+    about = format_duration(plan.estimate_s)
+    out.print(f"About {about} for all that can run{trials}.", markup=False)
+
+
+def _print_groups(out: Console, plan: Plan) -> None:
+    """Which cells share an engine, in the order in which they are measured."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("engine", "cells", "from", "to", "about"):
+        table.add_column(heading, no_wrap=True)
+    for number, group in enumerate(plan.groups, start=1):
+        about = format_duration(group.estimate_s)
+        last = group.cells[-1] if len(group.cells) > 1 else ""
+        table.add_row(str(number), str(len(group.cells)), group.cells[0], last, about)
+    out.print(table)
 
 
 def _print_table(out: Console, cells: Sequence[PlannedCell]) -> None:

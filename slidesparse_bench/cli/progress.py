@@ -13,10 +13,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from slidesparse_bench.executors import LOG, PHASES
 from slidesparse_bench.records import Attempt, CellRecord, CellState, RunRecord
 from slidesparse_bench.units import format_duration, format_rate
-from slidesparse_bench.wire import Metrics, last_phase
+from slidesparse_bench.wire import LOG, PHASES, Metrics, last_phase
 
 STYLES = {
     CellState.PASSED: "green",

@@ -7,13 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from slidesparse_bench.cli.execution import campaign_devices, execute, print_outcome
+from slidesparse_bench.cli.execution import (
+    begin_sitting,
+    campaign_devices,
+    execute,
+    print_outcome,
+)
 from slidesparse_bench.cli.output import RUNS, Json, RunName, RunsDir, console
 from slidesparse_bench.cli.run import check_same_device, select_cells
 from slidesparse_bench.errors import ExitCode, UsageError
 from slidesparse_bench.failures import CLASSES
 from slidesparse_bench.matrix import Matrix, load_matrix_text, refusal, resolve
-from slidesparse_bench.plan import make_plan
+from slidesparse_bench.plan import make_plan, selected
 from slidesparse_bench.records import CellState, RunRecord
 from slidesparse_bench.store import MATRIX, Store, find_run
 
@@ -55,7 +60,8 @@ def retry(
     with store.locked():
         matrix = _matrix_of(store)
         devices = campaign_devices(matrix, gpus)
-        plan = make_plan(matrix, devices[0].facts)
+        # What failed is tried in processes of their own.
+        plan = make_plan(matrix, devices[0].facts, isolation="cell", lanes=len(devices))
         check_same_device(store, plan.device)
         candidates = failed_cells(store.record, wanted)
         if not candidates:
@@ -64,11 +70,11 @@ def retry(
                 print_outcome(store, ExitCode.OK)
             raise typer.Exit(ExitCode.OK)
         chosen = select_cells(candidates, select or [])
+        begin_sitting(store, console(json_mode=json_mode))
         code = execute(
             store,
             matrix,
-            {cell.id: cell for cell in plan.cells},
-            chosen,
+            selected(plan, matrix, chosen),
             judged=chosen,
             devices=devices,
             changes=changes,

@@ -5,21 +5,24 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from slidesparse_bench.backends import DeviceFacts
 from slidesparse_bench.cell import Cell
-from slidesparse_bench.cli.execution import campaign_devices, execute
+from slidesparse_bench.cli.execution import begin_sitting, campaign_devices, execute
 from slidesparse_bench.cli.output import RUNS, Json, RunsDir, console
 from slidesparse_bench.cli.plan import show_plan
 from slidesparse_bench.errors import UsageError
 from slidesparse_bench.matrix import Matrix, load_matrix, nearest_id, select
-from slidesparse_bench.plan import Plan, make_plan
+from slidesparse_bench.peaks import peaks_for
+from slidesparse_bench.plan import Plan, make_plan, selected
 from slidesparse_bench.provenance import environment
 from slidesparse_bench.store import Store, find_unfinished, starting
 from slidesparse_bench.wire import encode
+
+Isolation = Literal["cell", "engine"]
 
 
 def run(
@@ -35,7 +38,8 @@ def run(
         typer.Option("--select", help="Glob on cell ids, e.g. 'qwen*.int8.*'; repeatable."),
     ] = None,
     isolation: Annotated[
-        str | None, typer.Option("--isolation", help="A process per 'cell' or per 'engine'.")
+        Isolation | None,
+        typer.Option("--isolation", help="A process per cell, or per engine that many M share."),
     ] = None,
     gpus: Annotated[
         str | None,
@@ -46,9 +50,10 @@ def run(
 ) -> None:
     """Run a matrix, or go on with an unfinished run of it.
 
-    Every cell runs in a process of its own. Results are saved one by one; after a kill or a
-    reboot the same command goes on with what is left. Failed cells are tried again only where
-    that can help (docs/failures.md).
+    Cells that differ in M and stage share one engine process; a cell is called failed only after
+    a process of its own (`--isolation cell`: always one of its own). Results are saved one by
+    one; after a kill or a reboot the same command goes on with what is left. Failed cells are
+    tried again only where that can help (docs/failures.md).
 
     **Examples**
 
@@ -60,26 +65,25 @@ def run(
     130/143 interrupted, state saved.
     """
     matrix = load_matrix(matrix_path)
-    check_isolation(isolation)
     devices = campaign_devices(matrix, gpus)
-    plan = make_plan(matrix, devices[0].facts)
-    selected = select_cells([cell.id for cell in plan.cells], globs or [])
+    plan = make_plan(matrix, devices[0].facts, isolation=isolation, lanes=len(devices))
+    chosen = select_cells([cell.id for cell in plan.cells], globs or [])
     if dry_run:
-        chosen = set(selected)
-        show_plan(plan, [cell for cell in plan.cells if cell.id in chosen], json_mode=json_mode)
+        show_plan(selected(plan, matrix, chosen), json_mode=json_mode)
         return
     with contextlib.ExitStack() as held:
         with starting(runs_dir):
-            store = _open_or_create(matrix, plan, runs_dir, fresh=fresh)
+            store, is_new = _open_or_create(matrix, plan, runs_dir, fresh=fresh)
             held.enter_context(store.locked())
-        left = [cell_id for cell_id in selected if not store.record.cells[cell_id].state.is_done]
+        if not is_new:
+            begin_sitting(store, console(json_mode=json_mode))
+        left = [cell_id for cell_id in chosen if not store.record.cells[cell_id].state.is_done]
         console(json_mode=json_mode).print(_what_begins(store, plan), markup=False)
         code = execute(
             store,
             matrix,
-            {cell.id: cell for cell in plan.cells},
-            left,
-            judged=selected,
+            selected(plan, matrix, left),
+            judged=chosen,
             devices=devices,
             changes={},
             json_mode=json_mode,
@@ -103,18 +107,6 @@ def select_cells(cell_ids: Sequence[str], globs: Sequence[str]) -> list[str]:
     return [cell.id for cell in (select(cells, globs) if globs else cells)]
 
 
-def check_isolation(isolation: str | None) -> None:
-    """Only a process per cell exists so far.
-
-    Raises:
-        UsageError: anything else was asked for.
-    """
-    if isolation == "engine":
-        raise UsageError("--isolation engine is not part of this version; cells run one by one")
-    if isolation not in (None, "cell"):
-        raise UsageError(f"--isolation '{isolation}' is not one of cell, engine")
-
-
 def check_same_device(store: Store, device: DeviceFacts) -> None:
     """A run belongs to one kind of device: its numbers must compare.
 
@@ -129,20 +121,25 @@ def check_same_device(store: Store, device: DeviceFacts) -> None:
         )
 
 
-def _open_or_create(matrix: Matrix, plan: Plan, runs_dir: Path, *, fresh: bool) -> Store:
+def _open_or_create(
+    matrix: Matrix, plan: Plan, runs_dir: Path, *, fresh: bool
+) -> tuple[Store, bool]:
+    """The run to go on with, or a new one, and whether it is new."""
     unfinished = None if fresh else find_unfinished(runs_dir, matrix.sha256)
     if unfinished is not None:
         store = Store.open(unfinished)
         check_same_device(store, plan.device)
-        return store
-    return Store.create(
+        return store, False
+    created = Store.create(
         runs_dir,
         name=matrix.name,
         matrix_text=matrix.text,
         matrix_sha256=matrix.sha256,
         plan=encode(plan),
-        environment=environment(matrix.engine),
+        environment=environment(matrix.engine, matrix.seed, encode(peaks_for(plan.device))),
+        trials=matrix.trials,
     )
+    return created, True
 
 
 def _what_begins(store: Store, plan: Plan) -> str:

@@ -16,18 +16,16 @@ from slidesparse_bench.errors import HarnessVerdict
 from slidesparse_bench.launch import Ending
 from slidesparse_bench.records import MemorySnapshot
 from slidesparse_bench.settings import Timeouts
-from slidesparse_bench.wire import Request, Result
-
-REQUEST, RESULT, LOG, PHASES = "request.json", "result.json", "worker.log", "phases.jsonl"
-"""Files of an attempt's folder."""
+from slidesparse_bench.wire import LOG, Request
 
 
 @dataclass(frozen=True)
 class Order:
-    """One attempt to carry out.
+    """One worker to run, for one cell or for several.
 
-    `token` marks every process of it; `needed_bytes` is the device memory that must be free
-    before it starts (0: whatever there is).
+    `folder` is the worker's own; each cell's result goes where the request says. `token` marks
+    every process of it; `needed_bytes` is the device memory that must be free before it starts
+    (0: whatever there is).
     """
 
     request: Request
@@ -40,29 +38,30 @@ class Order:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of an order. `refusal` is set instead of `ending` when it was never started."""
+    """What became of the worker; results are files. `ending` is None when it was never started."""
 
     ending: Ending | None
-    result: Result | None
-    refusal: HarnessVerdict | None
     memory_before: MemorySnapshot | None
     memory_after: MemorySnapshot | None
 
 
 def refuse(order: Order, verdict: HarnessVerdict) -> Outcome:
-    """End an attempt before it starts; its log says why, as a worker's would."""
+    """End an order before its worker starts; the log says why, as a worker's would."""
     order.folder.mkdir(parents=True, exist_ok=True)
     (order.folder / LOG).write_text(verdict.log_line + "\n", encoding="utf-8")
     snapshot = order.device.snapshot(order.token)
-    return Outcome(None, None, verdict, snapshot, snapshot)
+    return Outcome(None, snapshot, snapshot)
 
 
 @dataclass(frozen=True)
 class Watch:
-    """How the campaign follows and stops an attempt."""
+    """How the campaign follows and stops a worker.
+
+    `on_tick` says whether the worker has turned to another cell since it was last called.
+    """
 
     stop: threading.Event
-    on_tick: Callable[[], None]
+    on_tick: Callable[[], bool]
     on_wait: Callable[[str], None]
 
 
@@ -72,7 +71,7 @@ class Executor(Protocol):
     devices: list[Device]
 
     def execute(self, order: Order, watch: Watch) -> Outcome:
-        """Run one attempt to its end; never raises for what the attempt did."""
+        """Run one worker to its end; never raises for what the worker did."""
 
     def clean_up(self, token_prefix: str, grace_s: float) -> int:
         """End what an earlier, killed campaign left running; returns how many would not end."""

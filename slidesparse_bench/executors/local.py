@@ -1,4 +1,4 @@
-"""Attempts as process groups on this machine."""
+"""Workers as process groups on this machine."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 from slidesparse_bench.device import Device, wait_for_memory, wait_until_returned
-from slidesparse_bench.errors import FormatError, HarnessVerdict
-from slidesparse_bench.executors import LOG, PHASES, REQUEST, RESULT, Order, Outcome, Watch, refuse
+from slidesparse_bench.errors import HarnessVerdict
+from slidesparse_bench.executors import Order, Outcome, Watch, refuse
 from slidesparse_bench.launch import end_owned, launch
 from slidesparse_bench.records import MemorySnapshot
-from slidesparse_bench.wire import Request, Result, decode, read_json, write_json
+from slidesparse_bench.wire import LOG, PHASES, REQUEST, write_json
 
 
 class LocalExecutor:
@@ -38,7 +38,7 @@ class LocalExecutor:
             on_tick=watch.on_tick,
         )
         after = _memory_returned(order, before, watch)
-        return Outcome(ending, read_result(order.folder, order.request), None, before, after)
+        return Outcome(ending, before, after)
 
     def clean_up(self, token_prefix: str, grace_s: float) -> int:
         """End every process that carries a token beginning with `token_prefix`."""
@@ -46,19 +46,9 @@ class LocalExecutor:
 
 
 def worker_command(folder: Path) -> list[str]:
-    """The command of one attempt; also what the report prints for reproduction."""
-    files = [str((folder / name).absolute()) for name in (REQUEST, RESULT)]
-    return [sys.executable, "-m", "slidesparse_bench.worker", *files]
-
-
-def read_result(folder: Path, request: Request) -> Result | None:
-    """The worker's result, if it is whole and answers this very request."""
-    try:
-        result = decode(Result, read_json(folder / RESULT))
-    except FormatError:
-        return None
-    same = (result.cell_id, result.attempt) == (request.cell_id, request.attempt)
-    return result if same else None
+    """The command of one worker; given again, it measures the same once more."""
+    request = str((folder / REQUEST).absolute())
+    return [sys.executable, "-m", "slidesparse_bench.worker", request]
 
 
 def _wait_for_memory(order: Order, watch: Watch) -> MemorySnapshot | None:

@@ -132,24 +132,6 @@ class Override(Entry):
         return self
 
 
-def _isolation(value: Any) -> Any:
-    if value == "engine":
-        raise ValueError(
-            "isolation 'engine' (one engine for all M) is not available in this version; "
-            "leave it out or write cell: every attempt runs in a process of its own"
-        )
-    return one_of("isolation", ["cell"])(value)
-
-
-def _trials(value: Any) -> Any:
-    if type(value) is int and value > 1:
-        raise ValueError(
-            f"trials {value}: repeating whole cells is not available in this version; leave it "
-            "out or write 1, and tighten measurement.precision for a narrower interval"
-        )
-    return value
-
-
 class Matrix(Axes):
     """A matrix file, checked. Values do not change once it is loaded."""
 
@@ -167,8 +149,14 @@ class Matrix(Axes):
     overrides: Annotated[tuple[Override, ...], _nothing_as(tuple)] = Field(
         default=(), description="Other settings for some cells; later entries win."
     )
-    isolation: Annotated[Literal["cell"], BeforeValidator(_isolation)] = Field(
-        default="cell", description="Every attempt runs in a process of its own."
+    isolation: Annotated[
+        Literal["engine", "cell"], BeforeValidator(one_of("isolation", ["engine", "cell"]))
+    ] = Field(
+        default="engine",
+        description=(
+            "engine: cells that differ in M and stage share one engine process; "
+            "cell: every attempt runs in a process of its own."
+        ),
     )
     measurement: Annotated[Measurement, _Numbers, _nothing_as(dict)] = Field(
         default=Measurement(), description="When to stop measuring."
@@ -179,14 +167,14 @@ class Matrix(Axes):
     retry: Annotated[RetrySettings, _Numbers, _nothing_as(dict)] = Field(
         default=RetrySettings(), description="How far automatic retries go."
     )
-    trials: Annotated[int, Strict(), BeforeValidator(_trials)] = Field(
+    trials: Annotated[int, Strict()] = Field(
         default=1,
         ge=1,
-        description="Repeats of every cell; this version measures once.",
-        json_schema_extra={"maximum": 1},
+        le=100,
+        description="Measurements of every cell in processes of their own, in shuffled order.",
     )
     seed: Annotated[int, Strict()] = Field(
-        default=0, ge=0, description="Of prompts and random weights."
+        default=0, ge=0, description="Of prompts, random weights, and the order of trials."
     )
     infeasible: Annotated[
         Literal["skip", "try"], BeforeValidator(one_of("infeasible", ["skip", "try"]))

@@ -47,6 +47,10 @@ _SETTINGS_KEYS: dict[str, Schema] = {
         "description": "Attempts at one cell within one run; 1 turns retries off.",
         "minimum": 1,
     },
+    "max_disturbed": {
+        "description": "How often a disturbed measurement is repeated; the last one counts, marked.",
+        "minimum": 0,
+    },
     "utilization_ladder": {
         "description": "gpu_memory_utilization, step by step, when the KV cache has no room.",
         "minItems": 1,

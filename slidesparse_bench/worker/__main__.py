@@ -1,4 +1,4 @@
-"""`python -m slidesparse_bench.worker REQUEST RESULT`: one attempt at one cell."""
+"""`python -m slidesparse_bench.worker REQUEST`: one engine, and the cells it measures."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from pathlib import Path
 from slidesparse_bench.cell import Cell
 from slidesparse_bench.errors import HarnessVerdict
 from slidesparse_bench.wire import (
+    PHASES,
+    RESULT,
+    CellRequest,
     Phase,
     Request,
     Result,
@@ -26,41 +29,68 @@ from slidesparse_bench.worker.phases import PhaseLog
 
 
 def main(arguments: list[str]) -> int:
-    """Run the attempt; 0 when a valid measurement was written, else 1."""
-    if len(arguments) != 2:
-        print("usage: python -m slidesparse_bench.worker REQUEST RESULT", file=sys.stderr)
+    """Measure every cell of the request; 0 when each has a valid measurement, else 1."""
+    if len(arguments) != 1:
+        print("usage: python -m slidesparse_bench.worker REQUEST", file=sys.stderr)
         return 2
-    request_path, result_path = Path(arguments[0]), Path(arguments[1])
-    request = decode(Request, read_json(request_path))
-    phases = PhaseLog(result_path.with_name("phases.jsonl"))
+    path = Path(arguments[0])
+    request = decode(Request, read_json(path))
+    phases = PhaseLog(path.with_name(PHASES))
     die_with_parent()
-    engine = create_engine(request, phases, result_path.parent)
-    result = attempt(request, engine, phases)
-    write_json(result_path, result)
-    if result.ok:
+    engine = create_engine(request, phases, path.parent)
+    done = measure_cells(request, engine, phases, path.parent)
+    if done:
         phases.enter(Phase.DONE)
     engine.close()
-    return 0 if result.ok else 1
+    return 0 if done else 1
 
 
-def attempt(request: Request, engine: Engine, phases: PhaseLog) -> Result:
-    """Measure the cell, or say why not; the log gets the traceback, the result a summary."""
+def measure_cells(request: Request, engine: Engine, phases: PhaseLog, folder: Path) -> bool:
+    """One cell after the other, each result written as it comes; ends at the first failure.
+
+    An engine that does not start fails its last cell, whose limits it was started with.
+    """
+    asked = request.cells[-1]
     try:
-        return _measure_cell(request, engine, phases)
+        engine.start()
+        load_time_s = phases.seconds()
+        for number, asked in enumerate(request.cells):
+            phases.begin(asked.cell_id)
+            _make_ready(folder / asked.folder, asked)
+            engine.begin(asked)
+            result = _measure_cell(request, asked, engine, phases, load_time_s, warm=number > 0)
+            write_json(folder / asked.folder / RESULT, result)
     except HarnessVerdict as verdict:
         print(verdict.log_line, file=sys.stderr, flush=True)
-        return _failed(request, phases, verdict, verdict.failure_class)
+        failed = _failed(asked, phases, verdict, verdict.failure_class)
     except Exception as error:  # noqa: BLE001 - whatever the engine raises is the finding
         traceback.print_exc()
-        return _failed(request, phases, error, None)
+        failed = _failed(asked, phases, error, None)
+    else:
+        return True
+    (folder / asked.folder).mkdir(parents=True, exist_ok=True)
+    write_json(folder / asked.folder / RESULT, failed)
+    return False
 
 
-def _measure_cell(request: Request, engine: Engine, phases: PhaseLog) -> Result:
-    cell, settings = Cell.parse(request.cell_id), request.measurement
-    engine.start()
-    load_time_s = phases.seconds()
+def _make_ready(folder: Path, asked: CellRequest) -> None:
+    """The new folder tells the campaign that this cell's attempt has begun."""
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"slidesparse measures {asked.cell_id}, attempt {asked.attempt}", flush=True)
+
+
+def _measure_cell(
+    request: Request,
+    asked: CellRequest,
+    engine: Engine,
+    phases: PhaseLog,
+    load_time_s: float,
+    *,
+    warm: bool,
+) -> Result:
+    cell, settings = Cell.parse(asked.cell_id), asked.measurement
     phases.enter(Phase.WARM_UP)
-    warmup_iterations = measure.warm_up(engine, cell, settings)
+    warmup_iterations = measure.warm_up(engine, cell, settings, warm=warm)
     phases.enter(Phase.MEASURE)
     rounds = measure.measure(engine, cell, settings)
     phases.enter(Phase.VERIFY)
@@ -68,14 +98,14 @@ def _measure_cell(request: Request, engine: Engine, phases: PhaseLog) -> Result:
         rounds,
         cell,
         settings,
-        kernel=measure.check_kernel(engine.kernels(), request),
+        kernel=measure.check_kernel(engine.kernels(), cell, request.kernel_pattern),
         warmup_iterations=warmup_iterations,
         load_time_s=load_time_s,
         memory=engine.memory_gib(),
     )
     return Result(
-        cell_id=request.cell_id,
-        attempt=request.attempt,
+        cell_id=asked.cell_id,
+        attempt=asked.attempt,
         ok=True,
         metrics=metrics,
         rounds=rounds,
@@ -84,11 +114,11 @@ def _measure_cell(request: Request, engine: Engine, phases: PhaseLog) -> Result:
 
 
 def _failed(
-    request: Request, phases: PhaseLog, error: Exception, failure_class: str | None
+    asked: CellRequest, phases: PhaseLog, error: Exception, failure_class: str | None
 ) -> Result:
     return Result(
-        cell_id=request.cell_id,
-        attempt=request.attempt,
+        cell_id=asked.cell_id,
+        attempt=asked.attempt,
         ok=False,
         error=WorkerError(
             phase=phases.current.value,

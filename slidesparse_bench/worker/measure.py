@@ -10,23 +10,31 @@ from collections.abc import Sequence
 from slidesparse_bench.cell import Cell, Stage, Workload
 from slidesparse_bench.errors import HarnessVerdict
 from slidesparse_bench.settings import Measurement
-from slidesparse_bench.wire import Metrics, ObservedM, Request, Round, Spread, Step
+from slidesparse_bench.spread import outlier_count, spread
+from slidesparse_bench.wire import Metrics, ObservedM, Round, Spread, Step
 from slidesparse_bench.worker.engines import Engine
-from slidesparse_bench.worker.statistics import spread
 
 STEADY = 0.05
 """Warm-up ends when the newest quarter of its samples is this close to the quarter before."""
 
 
-def warm_up(engine: Engine, cell: Cell, settings: Measurement) -> int:
-    """Run single iterations until the step time is steady; returns how many it took."""
+WARM_SHARE = 0.25
+"""How much of `min_warmup_s` a cell needs that follows another: the device has not been idle."""
+
+
+def warm_up(engine: Engine, cell: Cell, settings: Measurement, *, warm: bool = False) -> int:
+    """Run single iterations until the step time is steady; returns how many it took.
+
+    `warm`: the same engine has measured another cell just before.
+    """
+    least_s = settings.min_warmup_s * (WARM_SHARE if warm else 1.0)
     samples: list[float] = []
     elapsed_s = 0.0
     for done in range(1, settings.max_warmup_iterations + 1):
         one = _run(engine, cell, 1)
         elapsed_s += one.elapsed_s
         samples += _warmup_samples(one, cell)
-        if elapsed_s >= settings.min_warmup_s and is_steady(samples):
+        if elapsed_s >= least_s and is_steady(samples):
             return done
     return settings.max_warmup_iterations
 
@@ -117,7 +125,11 @@ def stage_steps(rounds: Sequence[Round], cell: Cell) -> list[list[Step]]:
 
 def step_spread(rounds: Sequence[Round], cell: Cell) -> Spread:
     """Step times of the stage, in ms."""
-    return spread([[step.time_ms for step in steps] for steps in stage_steps(rounds, cell)])
+    return spread(_step_times(rounds, cell))
+
+
+def _step_times(rounds: Sequence[Round], cell: Cell) -> list[list[float]]:
+    return [[step.time_ms for step in steps] for steps in stage_steps(rounds, cell)]
 
 
 def verify(rounds: Sequence[Round], cell: Cell) -> ObservedM:
@@ -167,7 +179,7 @@ def _compare_steps(steps: Sequence[Step], expected: Sequence[int], cell: Cell) -
         )
 
 
-def check_kernel(kernels: dict[str, int], request: Request) -> str:
+def check_kernel(kernels: dict[str, int], cell: Cell, kernel_pattern: str) -> str:
     """The kernel classes that ran, as one text; proof that the backend was the one asked for.
 
     Raises:
@@ -175,11 +187,10 @@ def check_kernel(kernels: dict[str, int], request: Request) -> str:
     """
     if not kernels:
         raise HarnessVerdict("wrong_kernel", "the loaded model has no quantized linear kernel")
-    wrong = sorted(name for name in kernels if re.match(request.kernel_pattern, name) is None)
+    wrong = sorted(name for name in kernels if re.match(kernel_pattern, name) is None)
     if wrong:
-        backend = Cell.parse(request.cell_id).backend
         raise HarnessVerdict(
-            "wrong_kernel", f"backend {backend} was asked for, {', '.join(wrong)} ran"
+            "wrong_kernel", f"backend {cell.backend} was asked for, {', '.join(wrong)} ran"
         )
     return "+".join(sorted(kernels))
 
@@ -226,6 +237,8 @@ def metrics(
         model_memory_gib=memory.get("model_memory_gib"),
         kv_cache_gib=memory.get("kv_cache_gib"),
         peak_memory_gib=memory.get("peak_memory_gib"),
+        precision=settings.precision,
+        outlier_steps=outlier_count(_step_times(rounds, cell)),
     )
 
 

@@ -16,7 +16,12 @@ class PhaseLog:
         self._path = path
         self._started = time.monotonic()
         self.current = Phase.START
+        self._cell_id: str | None = None
         self._write()
+
+    def begin(self, cell_id: str) -> None:
+        """From here on the phases are those of this cell."""
+        self._cell_id = cell_id
 
     def enter(self, phase: Phase) -> None:
         if phase is not self.current:
@@ -28,6 +33,11 @@ class PhaseLog:
         return time.monotonic() - self._started
 
     def _write(self) -> None:
-        line = {"phase": self.current.value, "seconds": round(self.seconds(), 3)}
+        line: dict[str, str | float] = {
+            "phase": self.current.value,
+            "seconds": round(self.seconds(), 3),
+        }
+        if self._cell_id is not None:
+            line["cell"] = self._cell_id
         with self._path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")

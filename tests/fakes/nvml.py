@@ -35,7 +35,11 @@ ERRORS = {name: type(name, (NVMLError,), {}) for name in TEXTS}
 
 @dataclass
 class FakeGpu:
-    """`used_bytes`: what each look at the memory finds in use, the last for ever after."""
+    """`used_bytes`: what each look at the memory finds in use, the last for ever after.
+
+    `utilization`: (pid, SM %) of each process that computed since the last look; None: refused.
+    `instant_mw` None: the driver knows the average power only.
+    """
 
     name: str | bytes = "NVIDIA H200"
     uuid: str = "GPU-0a1b2c3d-0000-0000-0000-000000000000"
@@ -47,6 +51,13 @@ class FakeGpu:
     graphics: dict[int, int | None] = field(default_factory=dict)
     instances: list[FakeGpu | None] | None = None
     refuses: dict[str, str] = field(default_factory=dict)
+    instant_mw: int | None = 512_000
+    average_mw: int = 350_000
+    energy_mj: int = 7_000_250
+    sm_clock_mhz: int = 1755
+    temperature_c: int = 61
+    clock_events: int = 0
+    utilization: list[tuple[int, int]] | None = None
 
 
 class FakeNvml:
@@ -54,6 +65,11 @@ class FakeNvml:
 
     NVMLError = NVMLError
     NVML_DEVICE_MIG_ENABLE = 1
+    NVML_SUCCESS = 0
+    NVML_CLOCK_SM = 1
+    NVML_CLOCK_ID_APP_CLOCK_TARGET = 1
+    NVML_TEMPERATURE_GPU = 0
+    NVML_FI_DEV_POWER_INSTANT = 186
     nvmlMemory_v2 = 0x02000028  # noqa: N815 - pynvml's name
 
     def __init__(self, gpus: list[FakeGpu], **refuses: str) -> None:
@@ -134,6 +150,85 @@ class FakeNvml:
     def nvmlDeviceGetGraphicsRunningProcesses(self, gpu: FakeGpu) -> list[Any]:  # noqa: N802
         self._ask("nvmlDeviceGetGraphicsRunningProcesses", gpu)
         return _listed(gpu.graphics)
+
+    def nvmlDeviceGetProcessUtilization(self, gpu: FakeGpu, timestamp: int) -> list[Any]:  # noqa: N802
+        self._ask("nvmlDeviceGetProcessUtilization", gpu)
+        if gpu.utilization is None:
+            raise ERRORS["NVMLError_NotSupported"](TEXTS["NVMLError_NotSupported"])
+        if not gpu.utilization:
+            raise ERRORS["NVMLError_NotFound"](TEXTS["NVMLError_NotFound"])
+        return [
+            SimpleNamespace(pid=pid, smUtil=percent, timeStamp=timestamp + 1)
+            for pid, percent in gpu.utilization
+        ]
+
+    def nvmlDeviceGetFieldValues(self, gpu: FakeGpu, fields: list[int]) -> list[Any]:  # noqa: N802
+        self._ask("nvmlDeviceGetFieldValues", gpu)
+        assert fields == [self.NVML_FI_DEV_POWER_INSTANT]
+        known = gpu.instant_mw is not None
+        value = SimpleNamespace(uiVal=gpu.instant_mw if known else 0)
+        return [SimpleNamespace(nvmlReturn=0 if known else 3, value=value)]
+
+    def nvmlDeviceGetPowerUsage(self, gpu: FakeGpu) -> int:  # noqa: N802
+        self._ask("nvmlDeviceGetPowerUsage", gpu)
+        return gpu.average_mw
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, gpu: FakeGpu) -> int:  # noqa: N802
+        self._ask("nvmlDeviceGetTotalEnergyConsumption", gpu)
+        return gpu.energy_mj
+
+    def nvmlDeviceGetClockInfo(self, gpu: FakeGpu, clock: int) -> int:  # noqa: N802
+        self._ask("nvmlDeviceGetClockInfo", gpu)
+        assert clock == self.NVML_CLOCK_SM
+        return gpu.sm_clock_mhz
+
+    def nvmlDeviceGetTemperatureV(self, gpu: FakeGpu, sensor: int) -> int:  # noqa: N802
+        self._ask("nvmlDeviceGetTemperatureV", gpu)
+        assert sensor == self.NVML_TEMPERATURE_GPU
+        return gpu.temperature_c
+
+    def nvmlDeviceGetTemperature(self, gpu: FakeGpu, sensor: int) -> int:  # noqa: N802
+        self._ask("nvmlDeviceGetTemperature", gpu)
+        assert sensor == self.NVML_TEMPERATURE_GPU
+        return gpu.temperature_c
+
+    def nvmlDeviceGetCurrentClocksEventReasons(self, gpu: FakeGpu) -> int:  # noqa: N802
+        self._ask("nvmlDeviceGetCurrentClocksEventReasons", gpu)
+        return gpu.clock_events
+
+    def nvmlDeviceGetCurrentClocksThrottleReasons(self, gpu: FakeGpu) -> int:  # noqa: N802
+        self._ask("nvmlDeviceGetCurrentClocksThrottleReasons", gpu)
+        return gpu.clock_events
+
+    def nvmlDeviceGetEnforcedPowerLimit(self, gpu: FakeGpu) -> int:  # noqa: N802
+        self._ask("nvmlDeviceGetEnforcedPowerLimit", gpu)
+        return 700_000
+
+    def nvmlDeviceGetMaxClockInfo(self, gpu: FakeGpu, clock: int) -> int:  # noqa: N802
+        self._ask("nvmlDeviceGetMaxClockInfo", gpu)
+        assert clock == self.NVML_CLOCK_SM
+        return 1980
+
+    def nvmlDeviceGetClock(self, gpu: FakeGpu, clock: int, which: int) -> int:  # noqa: N802
+        self._ask("nvmlDeviceGetClock", gpu)
+        assert (clock, which) == (self.NVML_CLOCK_SM, self.NVML_CLOCK_ID_APP_CLOCK_TARGET)
+        return 1965
+
+    def nvmlDeviceGetPersistenceMode(self, gpu: FakeGpu) -> int:  # noqa: N802
+        self._ask("nvmlDeviceGetPersistenceMode", gpu)
+        return 1
+
+    def nvmlDeviceGetEccMode(self, gpu: FakeGpu) -> list[int]:  # noqa: N802
+        self._ask("nvmlDeviceGetEccMode", gpu)
+        return [1, 0]
+
+    def nvmlDeviceGetMaxPcieLinkGeneration(self, gpu: FakeGpu) -> int:  # noqa: N802
+        self._ask("nvmlDeviceGetMaxPcieLinkGeneration", gpu)
+        return 5
+
+    def nvmlDeviceGetCurrPcieLinkWidth(self, gpu: FakeGpu) -> int:  # noqa: N802
+        self._ask("nvmlDeviceGetCurrPcieLinkWidth", gpu)
+        return 16
 
 
 def _listed(held: dict[int, int | None]) -> list[Any]:

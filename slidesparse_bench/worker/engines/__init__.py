@@ -10,7 +10,7 @@ import importlib
 from pathlib import Path
 from typing import Any, Protocol
 
-from slidesparse_bench.wire import Request, Round
+from slidesparse_bench.wire import CellRequest, Request, Round
 from slidesparse_bench.worker.phases import PhaseLog
 
 ENGINES = {
@@ -23,10 +23,13 @@ class Engine(Protocol):
     """What the measurement needs of an engine. Any exception is the attempt's failure."""
 
     def start(self) -> None:
-        """Load the model and get ready to run the workload's batches."""
+        """Load the model, with room for the largest batch of the request's cells."""
+
+    def begin(self, asked: CellRequest) -> None:
+        """Turn to a cell: its limits hold for the iterations that follow."""
 
     def run(self, iterations: int) -> Round:
-        """Run iterations of the workload, all requests queued before the first step."""
+        """Run iterations of the cell's workload, all requests queued before the first step."""
 
     def kernels(self) -> dict[str, int]:
         """Classes of the quantized linear kernels in the loaded model, with their layer counts."""
@@ -42,7 +45,7 @@ class Engine(Protocol):
 
 
 def create_engine(request: Request, phases: PhaseLog, folder: Path) -> Engine:
-    """The engine that the request names; `folder` is the attempt's."""
+    """The engine that the request names; `folder` is the worker's own."""
     module, _, name = ENGINES[request.engine].partition(":")
     engine: Engine = getattr(importlib.import_module(module), name)(request, phases, folder)
     return engine

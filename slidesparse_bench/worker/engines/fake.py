@@ -7,13 +7,15 @@ the harness proves that it survives what real engines do. Its numbers are no mea
 - `memory_gib` (24): memory of the pretended device, `weights_gib` (1): what the model takes of it;
 - `kv_cache_gib` (0.1): KV cache the batch needs; too little raises vLLM's own message;
 - `step_time_ms` (1): time of a step, on top of 0.001 ms per token; `noise` (0.002): its scatter;
-- `misbehave`: one or a list of `{action, phase, attempts, value}`. `phase` (default `measure`) is
-  one of `wire.Phase`; `attempts` (default: all) the attempt numbers it happens in; the actions are
-  the methods of `Misbehaviour`.
+- `misbehave`: one or a list of `{action, phase, attempts, cells, value}`. `phase` (default
+  `measure`) is one of `wire.Phase`; `attempts` (default: all) the attempt numbers it happens in;
+  `cells` (default: all) a glob on the ids of the cells it happens at, while the engine starts on
+  those of any cell it is started for; the actions are the methods of `Misbehaviour`.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import random
 import signal
@@ -25,7 +27,7 @@ from typing import Any, NoReturn
 
 from slidesparse_bench.cell import Cell, Stage
 from slidesparse_bench.units import GIB
-from slidesparse_bench.wire import Phase, Request, Round, Step
+from slidesparse_bench.wire import RESULT, CellRequest, Phase, Request, Round, Step
 from slidesparse_bench.worker.phases import PhaseLog
 
 HOUR_S = 3600
@@ -38,9 +40,8 @@ class FakeEngine:
         self._request = request
         self._phases = phases
         self._options: dict[str, Any] = request.engine_args.get("fake") or {}
-        self._cell = Cell.parse(request.cell_id)
-        self._random = random.Random(f"{request.seed}.{request.cell_id}.{request.attempt}")
         self._misbehaviour = Misbehaviour(self._options.get("misbehave"), request, folder)
+        self._turn_to(request.cells[-1])
 
     def start(self) -> None:
         for phase in (
@@ -54,7 +55,11 @@ class FakeEngine:
             self._misbehaviour.act(phase)
             if phase is Phase.PROFILE:
                 self._check_kv_cache()
-        print(f"fake engine ready for {self._cell}", flush=True)
+        print(f"fake engine ready for {len(self._request.cells)} cells", flush=True)
+
+    def begin(self, asked: CellRequest) -> None:
+        self._turn_to(asked)
+        self._misbehaviour.turn_to(asked)
 
     def run(self, iterations: int) -> Round:
         self._misbehaviour.act(self._phases.current)
@@ -68,6 +73,7 @@ class FakeEngine:
             prompt_tokens=requests * workload.prompt_len,
             output_tokens=requests * workload.output_len,
             steps=steps,
+            began=time.time(),
         )
 
     def kernels(self) -> dict[str, int]:
@@ -87,6 +93,10 @@ class FakeEngine:
 
     def close(self) -> None:
         self._misbehaviour.act(Phase.DONE)
+
+    def _turn_to(self, asked: CellRequest) -> None:
+        self._cell = Cell.parse(asked.cell_id)
+        self._random = random.Random(f"{self._request.seed}.{asked.cell_id}.{asked.attempt}")
 
     def _option(self, name: str, default: float) -> float:
         return float(self._options.get(name, default))
@@ -130,20 +140,31 @@ class Misbehaviour:
     """The actions a fake engine can be asked for, each at the phase it is asked for."""
 
     def __init__(self, orders: Any, request: Request, folder: Path) -> None:
-        listed = orders if isinstance(orders, list) else [orders] if orders else []
-        self._orders = [
-            order for order in listed if request.attempt in order.get("attempts", [request.attempt])
-        ]
+        self._orders = orders if isinstance(orders, list) else [orders] if orders else []
+        self._asked = list(request.cells)
         self._folder = folder
+        self.extra_tokens = 0
+        self.kernel = ""
+
+    def turn_to(self, asked: CellRequest) -> None:
+        """From here on the orders of this cell count."""
+        self._asked = [asked]
         self.extra_tokens = 0
         self.kernel = ""
 
     def act(self, phase: Phase) -> None:
         """Do what was ordered for this phase; each order is carried out once."""
-        due = [order for order in self._orders if order.get("phase", "measure") == phase]
+        due = [order for order in self._orders if self._is_due(order, phase)]
         for order in due:
             self._orders.remove(order)
             getattr(self, order["action"])(order.get("value"))
+
+    def _is_due(self, order: dict[str, Any], phase: Phase) -> bool:
+        return order.get("phase", "measure") == phase and any(
+            fnmatch.fnmatchcase(asked.cell_id, order.get("cells", "*"))
+            and asked.attempt in order.get("attempts", [asked.attempt])
+            for asked in self._asked
+        )
 
     def exit(self, value: Any) -> NoReturn:
         """Leave at once with exit code `value` (1), without a result."""
@@ -188,7 +209,9 @@ class Misbehaviour:
 
     def half_result(self, _value: Any) -> NoReturn:
         """Write half a result file and die."""
-        (self._folder / "result.json").write_text('{"schema_version": 1, "ok": true, "metr')
+        (self._folder / self._asked[0].folder / RESULT).write_text(
+            '{"schema_version": 1, "ok": true, "metr'
+        )
         self.exit(1)
 
     def no_result(self, _value: Any) -> NoReturn:

@@ -23,8 +23,13 @@ from typing import Any
 from slidesparse_bench.cell import Cell
 from slidesparse_bench.errors import HarnessVerdict
 from slidesparse_bench.units import GIB
-from slidesparse_bench.wire import RANDOM_LOAD_FORMAT, Phase, Request, Round
+from slidesparse_bench.wire import RANDOM_LOAD_FORMAT, CellRequest, Phase, Request, Round
 from slidesparse_bench.worker.engines.vllm_steps import StepRecorder
+from slidesparse_bench.worker.imported import (
+    compile_cache_state,
+    torch_facts,
+    versions_of_everything_imported,
+)
 from slidesparse_bench.worker.measure import kv_capacity_verdict
 from slidesparse_bench.worker.phases import PhaseLog
 
@@ -37,7 +42,6 @@ PHASE_MESSAGES = (
 )
 """Beginnings of vLLM's own log messages, and the phase that begins with them."""
 
-PACKAGES = ("torch", "triton", "transformers", "compressed-tensors", "flashinfer-python", "numpy")
 ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
@@ -47,14 +51,14 @@ ENVIRONMENT = {
 
 
 class VllmEngine:
-    """One `vllm.LLM`, started with the limits of one cell."""
+    """One `vllm.LLM`, started with the limits of the largest cell it is to measure."""
 
     def __init__(self, request: Request, phases: PhaseLog, folder: Path) -> None:
         self._request = request
         self._phases = phases
         self._folder = folder
-        self._cell = Cell.parse(request.cell_id)
-        self._iterations_run = 0
+        self._workload = Cell.parse(request.cells[-1].cell_id).workload
+        self._rounds_run = 0
         self._llm: Any = None
 
     def start(self) -> None:
@@ -72,21 +76,32 @@ class VllmEngine:
         self._llm = vllm.LLM(**arguments)
         self._phases.enter(Phase.CAPTURE)
         self._facts: dict[str, Any] = self._llm.collective_rpc(_worker_facts)[0]
+        self._versions = versions_of_everything_imported()
+        self._compile_cache = compile_cache_state(self._llm.llm_engine.vllm_config)
         self._check_device()
+        self._scheduler = self._llm.llm_engine.engine_core.engine_core.scheduler
+        self._recorder = StepRecorder(self._scheduler)
+
+    def begin(self, asked: CellRequest) -> None:
+        """The scheduler reads its limits anew at every step (vLLM 0.25 to 0.32)."""
+        self._workload = Cell.parse(asked.cell_id).workload
+        self._scheduler.max_num_running_reqs = asked.max_num_seqs
+        self._scheduler.max_num_scheduled_tokens = asked.max_num_batched_tokens
+        if hasattr(self._scheduler, "max_num_active_reqs"):  # 0.32
+            self._scheduler.max_num_active_reqs = asked.max_num_seqs
         self._check_kv_capacity()
-        self._recorder = StepRecorder(self._llm.llm_engine.engine_core.engine_core.scheduler)
 
     def run(self, iterations: int) -> Round:
         import vllm
 
-        workload = self._cell.workload
+        workload = self._workload
         requests = iterations * workload.max_num_seqs
         prompts = self._random_prompts(requests)
         sampling = vllm.SamplingParams(
             temperature=0.0, ignore_eos=True, max_tokens=workload.output_len, detokenize=False
         )
         self._recorder.clear()
-        began = time.perf_counter()
+        began_at, began = time.time(), time.perf_counter()
         outputs = self._llm.generate(prompts, sampling, use_tqdm=False)
         elapsed_s = time.perf_counter() - began
         # Also a sign of life for the campaign's silence limit.
@@ -98,6 +113,7 @@ class VllmEngine:
             prompt_tokens=sum(len(output.prompt_token_ids) for output in outputs),
             output_tokens=sum(len(output.outputs[0].token_ids) for output in outputs),
             steps=self._recorder.steps(),
+            began=began_at,
         )
 
     def kernels(self) -> dict[str, int]:
@@ -114,16 +130,17 @@ class VllmEngine:
         }
 
     def provenance(self) -> dict[str, Any]:
-        versions = {"vllm": self._vllm_version}
-        versions |= {name: version for name in PACKAGES if (version := _version_of(name))}
+        config = self._llm.llm_engine.vllm_config
         return {
             "engine": "vllm",
             "arrangement": "in-process engine core, requests queued before the first step",
             "clock": "host clock, perf_counter, from the end of one engine step to the next",
-            "versions": versions,
+            "versions": self._versions,
+            "torch": torch_facts(),
             "kernels": self._facts["kernels"],
             "device": self._facts["device"],
-            "configuration": _effective_configuration(self._llm.llm_engine.vllm_config),
+            "compile_cache": self._compile_cache,
+            "configuration": _effective_configuration(config),
         }
 
     def close(self) -> None:
@@ -151,7 +168,7 @@ class VllmEngine:
 
         Without it sequences are preempted and no step runs the M that was asked for.
         """
-        workload, cache = self._cell.workload, self._llm.llm_engine.vllm_config.cache_config
+        workload, cache = self._workload, self._llm.llm_engine.vllm_config.cache_config
         # The last token of a sequence is never fed back and needs no slot.
         slots = workload.prompt_len + workload.output_len - 1
         blocks = workload.max_num_seqs * math.ceil(slots / cache.block_size)
@@ -163,12 +180,12 @@ class VllmEngine:
             )
 
     def _random_prompts(self, count: int) -> list[Any]:
-        """`count` prompts of random token ids, never the same twice in one attempt."""
+        """`count` prompts of random token ids, never the same twice in one process."""
         import torch
 
-        self._iterations_run += 1
-        generator = torch.Generator().manual_seed(self._request.seed * 2**20 + self._iterations_run)
-        size = (count, self._cell.workload.prompt_len)
+        self._rounds_run += 1
+        generator = torch.Generator().manual_seed(self._request.seed * 2**20 + self._rounds_run)
+        size = (count, self._workload.prompt_len)
         vocab_size = self._llm.llm_engine.vllm_config.model_config.get_vocab_size()
         tokens = torch.randint(0, vocab_size, size, generator=generator)
         return [{"prompt_token_ids": row} for row in tokens.tolist()]

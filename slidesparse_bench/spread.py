@@ -1,4 +1,4 @@
-"""Step-time statistics: standard library only, so that the worker stays light."""
+"""Statistics of step times: quantiles, and a confidence interval that does not flatter."""
 
 from __future__ import annotations
 
@@ -40,6 +40,21 @@ def spread(series: Sequence[Sequence[float]]) -> Spread:
         p95=_quantile(ordered, 0.95),
         ci95_half_width=_half_width(series),
     )
+
+
+FAR = 3.0
+"""Tukey's far-out fence: this many interquartile ranges beyond the quartiles."""
+
+
+def outlier_count(series: Sequence[Sequence[float]]) -> int:
+    """How many values are far from the others, a straight line over the position taken out.
+
+    They are counted, never dropped: what happens to one step in a thousand happens to users too.
+    """
+    ordered = sorted(value for sequence in _residuals(series) for value in sequence)
+    low, high = _quantile(ordered, 0.25), _quantile(ordered, 0.75)
+    reach = FAR * (high - low)
+    return sum(not low - reach <= value <= high + reach for value in ordered)
 
 
 def _half_width(series: Sequence[Sequence[float]]) -> float | None:

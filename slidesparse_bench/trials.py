@@ -1,0 +1,109 @@
+"""Several measurements of one cell, in processes of their own, as one."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from slidesparse_bench.spread import t95
+from slidesparse_bench.wire import Metrics, ObservedM, Spread
+
+
+def combined(trials: Sequence[Metrics]) -> Metrics:
+    """The numbers of all trials together.
+
+    Counts, times and energies add up; rates are weighted by `elapsed_time`, which keeps each of
+    them the quotient of its sums. The interval is Student's over the trials' mean step times, or
+    that within the trials where it is wider: what varies from process to process cannot be seen
+    inside one. Two trials make it wide; take at least three.
+    """
+    if len(trials) == 1:
+        return trials[0]
+    times = _times(trials)
+    tokens = sum(each.total_num_tokens for each in trials)
+    energy_j = _over_known(sum, trials, "energy_j")
+    changed: dict[str, Any] = {
+        "elapsed_time": sum(each.elapsed_time for each in trials),
+        "num_requests": sum(each.num_requests for each in trials),
+        "total_num_tokens": tokens,
+        "energy_j": energy_j,
+        "tokens_per_joule": tokens / energy_j if energy_j else None,
+        "iterations": sum(each.iterations for each in trials),
+        "warmup_iterations": sum(each.warmup_iterations for each in trials),
+        "outlier_steps": _over_known(sum, trials, "outlier_steps"),
+        "step_time_ms": times,
+        "m_observed": _observed(trials),
+        "kernel": "+".join(sorted({each.kernel for each in trials})),
+        "precision_reached": _is_reached(times, trials),
+        "throttled": _union([each.throttled for each in trials]),
+        "disturbed": _union([each.disturbed for each in trials]) or [],
+        "trials": len(trials),
+    }
+    changed |= {name: _weighted(trials, name) for name in _WEIGHTED}
+    changed |= {name: _over_known(max, trials, name) for name in _LARGEST}
+    return replace(trials[0], **changed)
+
+
+_WEIGHTED = (
+    "requests_per_second", "tokens_per_second", "prompt_tokens_per_second",
+    "output_tokens_per_second", "power_w_mean", "sm_clock_mhz_mean",
+    "achieved_tflops", "achieved_tb_per_second", "roofline_fraction",
+)  # fmt: skip
+_LARGEST = ("model_memory_gib", "kv_cache_gib", "peak_memory_gib", "load_time_s", "temperature_c_max")  # fmt: skip
+
+
+def _weighted(trials: Sequence[Metrics], name: str) -> float | None:
+    """None as soon as one trial lacks it: a mean of some would be taken for one of all."""
+    values = [getattr(each, name) for each in trials]
+    if None in values:
+        return None
+    return statistics.fmean(values, weights=[each.elapsed_time for each in trials])
+
+
+def _over_known(function: Callable[[list[Any]], Any], trials: Sequence[Metrics], name: str) -> Any:
+    values = [getattr(each, name) for each in trials]
+    return None if None in values else function(values)
+
+
+def _times(trials: Sequence[Metrics]) -> Spread:
+    spreads = [each.step_time_ms for each in trials]
+    steps = [each.m_observed.steps for each in trials]
+    return Spread(
+        mean=statistics.fmean([each.mean for each in spreads], weights=steps),
+        median=statistics.median(each.median for each in spreads),
+        p05=statistics.fmean([each.p05 for each in spreads], weights=steps),
+        p95=statistics.fmean([each.p95 for each in spreads], weights=steps),
+        ci95_half_width=_half_width(spreads),
+    )
+
+
+def _half_width(spreads: Sequence[Spread]) -> float | None:
+    count = len(spreads)
+    between = t95(count - 1) * statistics.stdev(each.mean for each in spreads) / math.sqrt(count)
+    within = [each.ci95_half_width for each in spreads]
+    known = [width for width in within if width is not None]
+    return max(between, math.hypot(*known) / count) if len(known) == count else between
+
+
+def _is_reached(times: Spread, trials: Sequence[Metrics]) -> bool:
+    asked = trials[0].precision
+    if asked is None or times.ci95_half_width is None:
+        return all(each.precision_reached for each in trials)
+    return times.ci95_half_width <= asked * times.mean
+
+
+def _observed(trials: Sequence[Metrics]) -> ObservedM:
+    seen = [each.m_observed for each in trials]
+    return ObservedM(
+        min=min(each.min for each in seen),
+        max=max(each.max for each in seen),
+        steps=sum(each.steps for each in seen),
+    )
+
+
+def _union(lists: Sequence[list[str] | None]) -> list[str] | None:
+    known = [each for each in lists if each is not None]
+    return sorted({item for each in known for item in each}) if known else None
