@@ -215,7 +215,7 @@ def _proof(cell_id: str, cell: CellRecord) -> list[str]:
         metrics.kernel,
         _number(metrics.power_w_mean, ".0f"),
         _number(metrics.sm_clock_mhz_mean, ".0f"),
-        _number(metrics.achieved_tflops, ".1f"),
+        _number(metrics.achieved_tflops, ".3g"),
         _number(metrics.roofline_fraction, ".3f"),
         metrics.roofline_bound or "",
         "; ".join([*(metrics.throttled or []), *metrics.disturbed]),

@@ -9,7 +9,8 @@
      "provenances": {KEY: [value, ...]}}
 
 A sitting is one `run` or `retry` command. What a worker says of itself is nearly the same for all
-engines of a run, so each value is stored once, and an engine holds indices (`provenance_of`).
+engines of a run, so each value is stored once, and an engine holds indices
+(`sittings.provenance_of`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Any
 from slidesparse_bench import __version__
 from slidesparse_bench.device import machine_facts
 from slidesparse_bench.redact import redact_command, redact_json, redact_value
+from slidesparse_bench.sittings import OF_SITTING, differences, driver_of, sittings_of
 from slidesparse_bench.store import now
 from slidesparse_bench.wire import SCHEMA_VERSION
 
@@ -45,10 +47,6 @@ _VARIABLES = re.compile(
     r"|LD_PRELOAD|LD_LIBRARY_PATH|PYTHONOPTIMIZE|PYTHONHASHSEED|CUBLAS.*|TORCH.*"
 )
 """Environment variables that can move a number, or say which library is loaded."""
-
-_OF_SITTING = ("gpus", "cpu", "platform", "python")
-"""Of `machine_facts()`: a power limit or a kernel can change from one day to the next."""
-_TOLD_OTHERWISE = ("index", "driver", "cuda_driver", "memory_gib")
 
 
 def environment(
@@ -86,8 +84,8 @@ def sitting(facts: Mapping[str, Any]) -> dict[str, Any]:
         "command": redact_command(["slidesparse", *sys.argv[1:]]),
         "versions": _versions(),
         "git": _git_state(Path(__file__).parent),
-        "driver": _driver(facts),
-        **{name: facts.get(name) for name in _OF_SITTING},
+        "driver": driver_of(facts),
+        **{name: facts.get(name) for name in OF_SITTING},
         "environment": relevant_variables(os.environ),
     }
 
@@ -108,55 +106,6 @@ def with_sitting(
     earlier = sittings_of(document)
     extended = {**document, "schema_version": SCHEMA_VERSION, "sittings": [*earlier, dict(sitting)]}
     return extended, differences(earlier[-1], sitting)
-
-
-def sittings_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """All sittings, oldest first; version 1 recorded the first only, without its variables."""
-    recorded: list[dict[str, Any]] = document.get("sittings") or []
-    return recorded or [
-        {
-            "began": document.get("created"),
-            "slidesparse_bench": document.get("slidesparse_bench"),
-            "command": document.get("command"),
-            "versions": document.get("versions") or {},
-            "git": document.get("git"),
-            "driver": _driver(document),
-            **{name: document.get(name) for name in _OF_SITTING},
-            "environment": None,
-        }
-    ]
-
-
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What changed between two sittings and can move a number, in words; [] when nothing did.
-
-    What one of both did not record is not compared: another version of this program may look at
-    more distributions and variables.
-    """
-    old, new = _facts(before), _facts(now)
-    told = [_change(name, old[name], new[name]) for name in old if name in new]
-    same_lists = before.get("environment") is not None and old.get("slidesparse-bench") == new.get(
-        "slidesparse-bench"
-    )
-    told += _changes(before.get("versions") or {}, now.get("versions") or {}, may_appear=same_lists)
-    if same_lists:
-        told += _changes(before["environment"], now.get("environment") or {}, absent="unset")
-    return [text for text in told if text]
-
-
-def _facts(sitting: Mapping[str, Any]) -> dict[str, Any]:
-    """One name per fact of the machine and of this program: `GPU 0 power_limit_w`."""
-    facts = {
-        "slidesparse-bench": sitting.get("slidesparse_bench"),
-        "commit": _commit(sitting.get("git")),
-        **{name: sitting.get(name) for name in ("python", "platform", "driver")},
-    }
-    parts = [("cpu", sitting.get("cpu") or {})]
-    parts += [(f"GPU {gpu.get('index')}", gpu) for gpu in sitting.get("gpus") or []]
-    for part, values in parts:
-        known = [name for name in values if name not in _TOLD_OTHERWISE]
-        facts |= {f"{part} {name}": values[name] for name in known}
-    return {name: value for name, value in facts.items() if value is not None}
 
 
 def with_engine(
@@ -189,16 +138,6 @@ def with_engine(
     }
 
 
-def provenance_of(document: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """What the worker of this engine said of itself.
-
-    Raises:
-        KeyError: no engine of that name is on record.
-    """
-    table = document["provenances"]
-    return {key: table[key][i] for key, i in document["engines"][name]["provenance"].items()}
-
-
 def relevant_variables(variables: Mapping[str, str]) -> dict[str, str]:
     """The environment variables that can move a number, by name, without secrets."""
     relevant = sorted(name for name in variables if _VARIABLES.fullmatch(name))
@@ -213,32 +152,6 @@ def _index(values: list[Any], value: Any) -> int:
         values.append(value)
         texts.append(text)
     return texts.index(text)
-
-
-def _change(name: str, before: Any, now: Any) -> str:
-    return f"{name} {before} -> {now}" if before != now else ""
-
-
-def _changes(
-    before: Mapping[str, str],
-    now: Mapping[str, str],
-    *,
-    absent: str = "not installed",
-    may_appear: bool = True,
-) -> list[str]:
-    names = sorted({*before, *now} if may_appear else before)
-    return [_change(name, before.get(name, absent), now.get(name, absent)) for name in names]
-
-
-def _commit(git: Mapping[str, Any] | None) -> str | None:
-    if not git:
-        return None
-    return str(git.get("commit"))[:12] + (" (modified)" if git.get("modified") else "")
-
-
-def _driver(facts: Mapping[str, Any]) -> str | None:
-    drivers = [gpu.get("driver") for gpu in facts.get("gpus") or []]
-    return next((str(driver) for driver in drivers if driver), None)
 
 
 def _versions() -> dict[str, str]:

@@ -23,10 +23,12 @@ class Measurement:
     """When to stop measuring.
 
     Warm-up runs for `min_warmup_s` (a quarter of it when the engine has measured another cell just
-    before) and until the step time is steady, at most `max_warmup_iterations`. Iterations then run for `min_measure_s` and until the 95 % confidence
-    interval of the mean is within ± `precision` (relative), at least `min_iterations` and at most
-    the method's count; `fixed_iterations` says how many instead. The two times are there because
-    an interval from a third of a second cannot see a clock that is still settling.
+    before) and until the step time is steady, at most `max_warmup_iterations`. Iterations then run
+    for `min_measure_s` and until the 95 % confidence interval of the mean is within ± `precision`
+    (relative), at least `min_iterations` and at most the method's count; `fixed_iterations` says
+    how many instead. Every uninterrupted series of them is led in by `lead_in_s` of the same load
+    that is not counted. The times are there because an interval from a third of a second cannot
+    see a clock that is still settling.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -34,6 +36,7 @@ class Measurement:
     precision: float = 0.01
     min_iterations: int = 5
     min_warmup_s: float = 2.0
+    lead_in_s: float = 1.0
     min_measure_s: float = 1.0
     max_warmup_iterations: int = 1000
     fixed_iterations: int | None = None
@@ -42,7 +45,7 @@ class Measurement:
         _require(0 < self.precision < 1, "precision is a share, above 0 and below 1 (0.01 = 1 %)")
         _require(self.min_iterations >= 2, "min_iterations must be at least 2")
         _require(self.max_warmup_iterations >= 1, "max_warmup_iterations must be at least 1")
-        for name in ("min_warmup_s", "min_measure_s"):
+        for name in ("min_warmup_s", "lead_in_s", "min_measure_s"):
             _require(getattr(self, name) >= 0, f"{name} must be 0 or above")
         _require(
             self.fixed_iterations is None or self.fixed_iterations >= 1,

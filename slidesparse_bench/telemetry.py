@@ -144,10 +144,10 @@ class Telemetry:
 
 
 def summarize(samples: Sequence[Sample], rounds: Sequence[Round]) -> Telemetry | None:
-    """The samples within the rounds; None without samples, or when a round has no time of day."""
-    spans = [(each.began, each.began + each.elapsed_s) for each in rounds]
-    if not samples or not spans or any(began <= 0 for began, _ in spans):
+    """The samples within the counted parts of the rounds; None without samples, or when a round has no time of day."""
+    if not samples or not rounds or any(each.began <= 0 for each in rounds):
         return None
+    spans = [each.span for each in rounds]
     ordered = sorted(samples, key=_TIME)
     inside = _within(ordered, spans)
     looked = _within(ordered, [(began, ended + LOOK_REACH_S) for began, ended in spans])
@@ -173,7 +173,7 @@ def applied(metrics: Metrics, telemetry: Telemetry) -> Metrics:
         throttled=telemetry.throttled,
         energy_j=energy_j,
         tokens_per_joule=metrics.total_num_tokens / energy_j if energy_j else None,
-        disturbed=telemetry.disturbed,
+        disturbed=[*metrics.disturbed, *telemetry.disturbed],
     )
 
 

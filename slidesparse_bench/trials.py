@@ -50,7 +50,7 @@ def combined(trials: Sequence[Metrics]) -> Metrics:
 _WEIGHTED = (
     "requests_per_second", "tokens_per_second", "prompt_tokens_per_second",
     "output_tokens_per_second", "power_w_mean", "sm_clock_mhz_mean",
-    "achieved_tflops", "achieved_tb_per_second", "roofline_fraction",
+    "host_slowdown", "achieved_tflops", "achieved_tb_per_second", "roofline_fraction",
 )  # fmt: skip
 _LARGEST = ("model_memory_gib", "kv_cache_gib", "peak_memory_gib", "load_time_s", "temperature_c_max")  # fmt: skip
 

@@ -117,8 +117,9 @@ class ObservedM:
 class Metrics:
     """The numbers of one passed cell; names and units as in vLLM and `docs/metrics.md`.
 
-    `tokens_per_second` counts prompt and output tokens over the wall-clock of the generate calls,
-    as vLLM does; `output_tokens_per_second` of a decode cell covers its pure decode steps only.
+    `tokens_per_second` counts prompt and output tokens, as vLLM does, over `elapsed_time`, the time
+    of the counted engine steps; `output_tokens_per_second` of a decode cell covers its pure decode
+    steps only. `warmup_iterations` are all that were not counted.
     None means not measured. `precision` is the relative half width that was asked for;
     `outlier_steps` counts steps far from the others, which are all kept; `disturbed` says what
     else the device was doing. `trials` above 1: the numbers of several attempts, see `trials`.
@@ -154,6 +155,7 @@ class Metrics:
     roofline_bound: str | None = None
     precision: float | None = None
     outlier_steps: int | None = None
+    host_slowdown: float | None = None
     disturbed: list[str] = field(default_factory=list)
     trials: int = 1
 
@@ -173,11 +175,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Round:
-    """`iterations` iterations whose requests were all queued before the first step.
+    """One generate call: `lead` iterations that are not counted, then `iterations` that are.
 
-    `elapsed_s` is the wall-clock of the generate call, queueing included, as vLLM's own
-    `benchmarks/throughput.py` measures it; `began` is when it began, in seconds since the epoch,
-    to find the round in the telemetry (0: not recorded).
+    All requests were queued before the first step. The lead-in bridges what a pause does to a
+    device: on an H200 at its power limit the first second after one is 2 to 3 % faster.
+    `elapsed_s` is the wall-clock of the call, queueing included; `began` is when it began, in
+    seconds since the epoch (0: not recorded); `steps` and the request and token counts include the
+    lead-in. `host_slowdown` is how many times longer than at its best the host took for a fixed
+    piece of work around the call (`worker/host.py`).
     """
 
     iterations: int
@@ -187,6 +192,24 @@ class Round:
     output_tokens: int
     steps: list[Step]
     began: float = 0.0
+    lead: int = 0
+    host_slowdown: float | None = None
+
+    @property
+    def counted_steps(self) -> list[Step]:
+        """The steps after the lead-in."""
+        return self.steps[len(self.steps) * self.lead // (self.lead + self.iterations) :]
+
+    @property
+    def counted_s(self) -> float:
+        """From the end of the last step of the lead-in to the end of the last step, in seconds."""
+        return sum(step.time_ms for step in self.counted_steps) / 1e3
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """When the counted part began and ended, in seconds since the epoch."""
+        ended = self.began + self.elapsed_s
+        return ended - self.counted_s, ended
 
 
 @dataclass(frozen=True)

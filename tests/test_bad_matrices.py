@@ -227,7 +227,10 @@ BAD = {
     "M twice in two spellings": (with_prefill("[512, §0x200]"), "the first is at 3:24"),
     # The rest of the top.
     "an unknown engine": (SOUND + "engine: §vlm\n", "not one of vllm, fake; did you mean vllm?"),
-    "an unknown isolation": (SOUND + "isolation: §none\n", "isolation 'none' is not one of engine, cell"),
+    "an unknown isolation": (
+        SOUND + "isolation: §none\n",
+        "isolation 'none' is not one of engine, cell",
+    ),
     "too many trials": (SOUND + "trials: §300\n", "trials must be at most 100, not '300'"),
     "no trials": (SOUND + "trials: §0\n", "trials must be at least 1, not '0'"),
     "a negative seed": (SOUND + "seed: §-1\n", "seed must be at least 0, not '-1'"),

@@ -1,6 +1,8 @@
 """Warm-up, the stop at the asked precision, and the proof of M, with a scripted engine."""
 
 import itertools
+import os
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,7 +13,8 @@ from slidesparse_bench.errors import HarnessVerdict
 from slidesparse_bench.settings import Measurement
 from slidesparse_bench.spread import spread, t95
 from slidesparse_bench.wire import Round, Step
-from slidesparse_bench.worker import measure
+from slidesparse_bench.worker import measure, proof
+from slidesparse_bench.worker.host import AnyHost, Host, parse_cpulist, same_node, spread_out
 
 PREFILL = Cell.parse("a.int8.native.prefill.m512")
 DECODE = Cell.parse("a.int8.native.decode.m4")
@@ -19,7 +22,15 @@ DECODE = Cell.parse("a.int8.native.decode.m4")
 
 def at_once(**changes):
     """Settings without the least times, so that a script of a few steps is enough."""
-    return Measurement(min_warmup_s=0, min_measure_s=0, **changes)
+    return Measurement(min_warmup_s=0, min_measure_s=0, lead_in_s=0, **changes)
+
+
+def warm_up(engine, cell, settings, host=None):
+    return measure.warm_up(engine, cell, settings, host or AnyHost()).iterations
+
+
+def measured(engine, cell, settings, host=None):
+    return measure.measure(engine, cell, settings, host or AnyHost(), iteration_s=0.002)
 
 
 class ScriptedEngine:
@@ -30,16 +41,17 @@ class ScriptedEngine:
         self.times = iter(times_ms)
         self.calls = []
 
-    def run(self, iterations):
-        self.calls.append(iterations)
-        return a_round(self.cell, iterations, self.times)
+    def run(self, iterations, lead):
+        self.calls.append((lead, iterations))
+        return a_round(self.cell, iterations, self.times, lead)
 
 
-def a_round(cell, iterations, times, **changes):
+def a_round(cell, iterations, times, lead=0, **changes):
     sizes = [512] if cell is PREFILL else [64] + [4] * 255
     requests = 1 if cell is PREFILL else 4
-    steps = [Step(size, requests, next(times)) for _ in range(iterations) for size in sizes]
-    count = iterations * requests
+    total = lead + iterations
+    steps = [Step(size, requests, next(times)) for _ in range(total) for size in sizes]
+    count = total * requests
     values = {
         "iterations": iterations,
         "elapsed_s": sum(step.time_ms for step in steps) / 1e3,
@@ -47,6 +59,7 @@ def a_round(cell, iterations, times, **changes):
         "prompt_tokens": count * cell.workload.prompt_len,
         "output_tokens": count * cell.workload.output_len,
         "steps": steps,
+        "lead": lead,
     }
     return Round(**{**values, **changes})
 
@@ -63,39 +76,39 @@ def noisy(share):
 
 def test_warm_up_goes_on_while_the_step_time_still_falls():
     engine = ScriptedEngine(PREFILL, [90.0, 40.0, 20.0, 10.0, 5.0, 4.9])
-    assert measure.warm_up(engine, PREFILL, at_once()) == 6
+    assert warm_up(engine, PREFILL, at_once()) == 6
 
 
 def test_warm_up_lasts_its_least_time_even_when_steady():
     engine = ScriptedEngine(PREFILL, constant())
-    assert measure.warm_up(engine, PREFILL, Measurement(min_warmup_s=0.1)) == 50
+    assert warm_up(engine, PREFILL, Measurement(min_warmup_s=0.1)) == 50
 
 
 def test_a_quiet_prefill_is_measured_for_the_least_time():
-    rounds = measure.measure(
-        ScriptedEngine(PREFILL, constant()), PREFILL, Measurement(min_measure_s=0.099)
+    rounds = measured(
+        ScriptedEngine(PREFILL, constant()), PREFILL, Measurement(min_measure_s=0.099, lead_in_s=0)
     )
     assert sum(r.iterations for r in rounds) == 50
 
 
 def test_warm_up_ends_at_its_limit_when_it_never_gets_steady():
     engine = ScriptedEngine(PREFILL, itertools.accumulate(itertools.repeat(1.0)))
-    assert measure.warm_up(engine, PREFILL, at_once(max_warmup_iterations=7)) == 7
+    assert warm_up(engine, PREFILL, at_once(max_warmup_iterations=7)) == 7
 
 
 def test_one_decode_iteration_is_enough_warm_up_when_its_thirds_agree():
     engine = ScriptedEngine(DECODE, constant())
-    assert measure.warm_up(engine, DECODE, at_once()) == 1
+    assert warm_up(engine, DECODE, at_once()) == 1
 
 
 def test_a_quiet_prefill_stops_after_the_least_number_of_iterations():
     engine = ScriptedEngine(PREFILL, constant())
-    assert [r.iterations for r in measure.measure(engine, PREFILL, at_once())] == [5]
+    assert [r.iterations for r in measured(engine, PREFILL, at_once())] == [5]
 
 
 def test_a_noisy_prefill_runs_until_the_interval_is_narrow_enough():
     settings = at_once(precision=0.01)
-    rounds = measure.measure(ScriptedEngine(PREFILL, noisy(0.03)), PREFILL, settings)
+    rounds = measured(ScriptedEngine(PREFILL, noisy(0.03)), PREFILL, settings)
     times = measure.step_spread(rounds, PREFILL)
     assert 5 < sum(r.iterations for r in rounds) < 128
     assert times.ci95_half_width <= 0.01 * times.mean
@@ -103,14 +116,14 @@ def test_a_noisy_prefill_runs_until_the_interval_is_narrow_enough():
 
 def test_a_hopelessly_noisy_prefill_stops_at_the_methods_count():
     settings = at_once(precision=0.001)
-    rounds = measure.measure(ScriptedEngine(PREFILL, noisy(0.5)), PREFILL, settings)
+    rounds = measured(ScriptedEngine(PREFILL, noisy(0.5)), PREFILL, settings)
     assert sum(r.iterations for r in rounds) == 128
     assert not measure.precision_reached(measure.step_spread(rounds, PREFILL), settings)
 
 
 def test_fixed_iterations_are_one_round_of_exactly_that_many():
     engine = ScriptedEngine(PREFILL, noisy(0.5))
-    rounds = measure.measure(engine, PREFILL, at_once(fixed_iterations=17))
+    rounds = measured(engine, PREFILL, at_once(fixed_iterations=17))
     assert [r.iterations for r in rounds] == [17]
 
 
@@ -151,14 +164,14 @@ def test_prefill_tokens_count_prompt_and_output_as_vllm_does():
 )
 def test_a_step_of_another_size_is_an_m_mismatch(change, says):
     with pytest.raises(HarnessVerdict, match=says) as caught:
-        measure.verify([a_round(PREFILL, 1, constant(), **change)], PREFILL)
+        proof.verify([a_round(PREFILL, 1, constant(), **change)], PREFILL)
     assert caught.value.failure_class == "m_mismatch"
 
 
 def test_a_decode_batch_that_fills_in_waves_is_an_m_mismatch():
     waves = [Step(32, 2, 2.0), Step(34, 4, 2.0), *[Step(4, 4, 2.0)] * 254]
     with pytest.raises(HarnessVerdict, match="64 tokens of 4 requests were asked for"):
-        measure.verify([a_round(DECODE, 1, constant(), steps=waves)], DECODE)
+        proof.verify([a_round(DECODE, 1, constant(), steps=waves)], DECODE)
 
 
 @pytest.mark.parametrize(
@@ -171,13 +184,13 @@ def test_a_decode_batch_that_fills_in_waves_is_an_m_mismatch():
 )
 def test_a_kernel_that_was_not_asked_for_is_no_measurement(kernels, says):
     with pytest.raises(HarnessVerdict, match=says) as caught:
-        measure.check_kernel(kernels, Cell.parse("a.int8.cutlass.prefill.m512"), "Cutlass")
+        proof.check_kernel(kernels, Cell.parse("a.int8.cutlass.prefill.m512"), "Cutlass")
     assert caught.value.failure_class == "wrong_kernel"
 
 
 def test_the_kernel_that_was_asked_for_is_named():
     cell = Cell.parse("a.int8.cutlass.prefill.m512")
-    assert measure.check_kernel({"CutlassInt8": 4}, cell, "Cutlass") == "CutlassInt8"
+    assert proof.check_kernel({"CutlassInt8": 4}, cell, "Cutlass") == "CutlassInt8"
 
 
 def test_t_quantiles_agree_with_the_tables():
@@ -219,3 +232,91 @@ def metrics_of(cell, rounds):
         load_time_s=1.0,
         memory={},
     )
+
+
+class MoodyHost(AnyHost):
+    """Slow for the first looks, as if somebody else computed on the same core."""
+
+    def __init__(self, slow_looks, slowdown=1.4):
+        self.looks = iter([slowdown] * slow_looks)
+        self.settled = 0
+
+    def settle(self):
+        self.settled += 1
+
+    def slowdown(self):
+        return next(self.looks, 1.0)
+
+
+def test_a_series_is_led_in_by_iterations_that_do_not_count():
+    engine = ScriptedEngine(PREFILL, itertools.chain([1.0] * 10, constant()))
+    rounds = measured(engine, PREFILL, Measurement(min_measure_s=0.02, lead_in_s=0.02))
+    assert engine.calls == [(10, 10)]
+    metrics = metrics_of(PREFILL, rounds)
+    assert (metrics.iterations, metrics.warmup_iterations) == (10, 11)
+    assert (metrics.step_time_ms.mean, metrics.elapsed_time) == (2.0, pytest.approx(0.02))
+    assert metrics.tokens_per_second == pytest.approx(513 / 0.002)
+
+
+def test_a_decode_series_is_led_in_by_whole_iterations():
+    engine = ScriptedEngine(DECODE, itertools.chain([9.0] * 256, constant()))
+    rounds = measure.measure(engine, DECODE, Measurement(), AnyHost(), iteration_s=0.512)
+    assert engine.calls == [(2, 2)]
+    assert proof.verify(rounds, DECODE).steps == 2 * 255
+
+
+def test_a_wrong_step_in_the_lead_in_is_a_mismatch_too():
+    engine = ScriptedEngine(PREFILL, constant())
+    wrong = engine.run(5, 3)
+    steps = [Step(511, 1, 2.0), *wrong.steps[1:]]
+    with pytest.raises(HarnessVerdict, match="step 1 ran 511 tokens"):
+        proof.verify([replace(wrong, steps=steps)], PREFILL)
+
+
+def test_what_was_measured_on_a_slow_host_is_measured_again():
+    engine, host = ScriptedEngine(PREFILL, constant()), MoodyHost(slow_looks=2)
+    metrics = metrics_of(PREFILL, measured(engine, PREFILL, at_once(), host))
+    assert (len(engine.calls), host.settled) == (2, 2)
+    assert (metrics.iterations, metrics.host_slowdown, metrics.disturbed) == (5, 1.0, [])
+
+
+def test_a_host_that_stays_slow_is_marked_and_not_tried_for_ever():
+    engine = ScriptedEngine(PREFILL, constant())
+    metrics = metrics_of(PREFILL, measured(engine, PREFILL, at_once(), MoodyHost(slow_looks=99)))
+    assert len(engine.calls) == 3
+    assert metrics.host_slowdown == 1.4
+    assert metrics.disturbed == ["the host's CPU took 1.40 times its best for the same work"]
+
+
+def test_a_real_host_settles_on_a_cpu_it_was_allowed():
+    allowed = os.sched_getaffinity(0)
+    try:
+        host = Host()
+        host.settle()
+        assert os.sched_getaffinity(0) <= allowed
+        assert len(os.sched_getaffinity(0)) == 1
+        assert host.slowdown() >= 1.0
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+@pytest.mark.parametrize(
+    ("text", "cpus"),
+    [("0-3,8\n", {0, 1, 2, 3, 8}), ("5", {5}), ("", set()), ("all", set())],
+)
+def test_lists_of_cpus_are_read(text, cpus):
+    assert parse_cpulist(text) == cpus
+
+
+def test_a_thread_stays_on_the_node_of_most_of_its_cpus(tmp_path):
+    for node, cpus in enumerate(["0-3", "4-7"]):
+        (tmp_path / f"node{node}").mkdir()
+        (tmp_path / f"node{node}" / "cpulist").write_text(cpus)
+    assert same_node({3, 4, 5, 6}, tmp_path) == {4, 5, 6}
+    assert same_node({9}, tmp_path) == {9}
+    assert same_node({1, 2}, tmp_path / "nothing") == {1, 2}
+
+
+def test_on_a_large_machine_some_cpus_are_looked_at():
+    assert spread_out(list(range(256)), 32) == list(range(0, 256, 8))
+    assert spread_out([2, 5], 32) == [2, 5]

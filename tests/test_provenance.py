@@ -17,13 +17,12 @@ from slidesparse_bench import __version__, provenance
 from slidesparse_bench.provenance import (
     environment,
     next_sitting,
-    provenance_of,
     relevant_variables,
-    sittings_of,
     with_engine,
     with_sitting,
 )
 from slidesparse_bench.redact import REDACTED
+from slidesparse_bench.sittings import provenance_of, sittings_of
 from slidesparse_bench.wire import SCHEMA_VERSION
 from slidesparse_bench.worker import imported
 

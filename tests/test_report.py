@@ -25,22 +25,28 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from slidesparse_bench.failures.classes import CLASSES
+from slidesparse_bench.provenance import with_engine
 from slidesparse_bench.records import CellRecord, CellState, Evidence, RunRecord, RunState, Verdict
 from slidesparse_bench.report import ReportInputs, plots, results_csv, write_report
 from slidesparse_bench.report.advice import VERDICTS
-from slidesparse_bench.report.clock import account_of, shown
+from slidesparse_bench.report.clock import account_of
 from slidesparse_bench.report.document import render
 from slidesparse_bench.report.markdown import code, fence, m_ranges, one_line, percent, plain
-from slidesparse_bench.report.measures import OPTIONAL
+from slidesparse_bench.report.measures import OPTIONAL, metric_names
+from slidesparse_bench.report.moments import shown
 from slidesparse_bench.report.table import Column, Table, as_markdown
 from slidesparse_bench.report.view import view_of
+from slidesparse_bench.store import Store
+from slidesparse_bench.trials import combined
 from slidesparse_bench.wire import Metrics, ObservedM, Spread
 
 GOLDEN = Path(__file__).parent / "golden" / "report.md"
+FIRST_FORMAT = Path(__file__).parent / "golden" / "run-schema-1"
 DOCS = Path(__file__).parent.parent / "docs" / "metrics.md"
 
 DENSE = "qwen2.5-7b.int8.cutlass.prefill.m16384"
 CUBLASLT = "qwen2.5-7b.int8.cublaslt.prefill.m16384"
+HOT = "throttled (hw_thermal) in 4 of 20 samples"
 ENVIRONMENT = {
     "engine": "vllm",
     "gpus": [
@@ -59,6 +65,34 @@ ENVIRONMENT = {
     "slidesparse_bench": "0.1.0",
     "command": ["slidesparse", "run", "matrices/h200.yaml"],
     "git": {"commit": "0123abc", "modified": False},
+}
+
+
+GPU = {
+    **ENVIRONMENT["gpus"][0],
+    "index": 0,
+    "power_limit_w": 700.0,
+    "max_sm_clock_mhz": 1980,
+    "application_sm_clock_mhz": 1980,
+    "persistence_mode": True,
+    "ecc": True,
+    "mig": False,
+    "pcie": "gen5 x16",
+}
+PEAKS = {
+    "int8_tops": 1979.0,
+    "fp8_tflops": 1979.0,
+    "bf16_tflops": 989.5,
+    "memory_tb_per_second": 4.8,
+    "source": "NVIDIA H200 data sheet",
+}
+SAID = {
+    "engine": "vllm",
+    "clock": "perf_counter",
+    "versions": {"vllm": "0.25.1"},
+    "kernels": {"CutlassInt8ScaledMMLinearKernel": 112},
+    "compile_cache": "cold",
+    "configuration": {"max_num_seqs": 16, "cudagraph_mode": "FULL"},
 }
 
 
@@ -231,16 +265,92 @@ def test_change_is_told_against_the_plan_not_the_first_attempt():
     assert "[1] `gpu_memory_utilization` 0.8 -> 0.9" in report({CELL: record}, plan=plan)
 
 
-def test_each_doubt_about_a_number_is_a_note():
-    doubts = {
-        "the interval is wider than asked for": {"precision_reached": False},
-        "the GPU was throttled: SW power cap": {"throttled": ["SW power cap"]},
-        "the M that ran is not on record": {"m_observed": ObservedM(0, 0, 0)},
-    }
-    for sentence, changes in doubts.items():
-        text = report({CELL: build_passed(CELL, **changes)})
-        assert f"[1] {sentence}" in text
-        assert "[1]" in row(part(text, "## Throughput"), "16384")[1]
+@pytest.mark.parametrize(
+    ("note", "changes"),
+    [
+        (
+            "the interval is wider than asked for (±0.5 %)",
+            {"precision_reached": False, "precision": 0.005},
+        ),
+        ("the interval is wider than asked for", {"precision_reached": False}),
+        (
+            "the GPU was throttled: board_limit",
+            {"throttled": ["board_limit", "hw_thermal"], "disturbed": [HOT]},
+        ),
+        ("the M that ran is not on record", {"m_observed": ObservedM(0, 0, 0)}),
+        (
+            "more than 1 % of its steps are outliers; they are kept",
+            {"outlier_steps": 3, "m_observed": ObservedM(16384, 16384, 200)},
+        ),
+        (
+            (
+                "disturbed while it was measured: throttled (hw_thermal), train.py (pid 7) used the "
+                "GPU as well and the SM clock dropped"
+            ),
+            {
+                "disturbed": [
+                    HOT,
+                    "train.py (pid 7) used the GPU as well",
+                    "SM clock below 1683 MHz in 4 of 20 samples, with a median of 1980 MHz",
+                ]
+            },
+        ),
+    ],
+)
+def test_each_doubt_about_a_number_is_a_note(note, changes):
+    text = part(report({CELL: build_passed(CELL, **changes)}), "## Throughput")
+    assert re.search(rf"^\[\d\] {re.escape(note)} *$", text, re.MULTILINE)
+    assert "[1]" in row(text, "16384")[1]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"throttled": ["sw_power_cap"]},
+        {"throttled": []},
+        {"outlier_steps": 2, "m_observed": ObservedM(16384, 16384, 200)},
+        {"roofline_fraction": 0.9},
+    ],
+    ids=["power limit", "not throttled", "few outliers", "below the limit"],
+)
+def test_what_is_usual_is_no_note(changes):
+    text = report({CELL: build_passed(CELL, **changes)})
+    assert row(part(text, "## Throughput"), "16384")[1] == "90,000 ±0.5 %"
+    assert "\n[1] " not in text
+
+
+def test_note_says_that_measuring_again_did_not_help():
+    metrics = build_metrics(disturbed=[HOT])
+    record = build_passed()
+    record.attempts = [build_attempt(n, metrics=metrics) for n in (1, 2, 3)]
+    record.metrics = metrics
+    text = report({CELL: record})
+    note = "disturbed while it was measured, and measuring again did not help: throttled (hw_the"
+    assert f"[1] {note}" in text
+    found = row(part(text, "## Data completeness"), f"`{CELL}`")
+    assert found[1:] == ["1", HOT, "measured again"]
+    assert "3 disturbed attempts" in text
+
+
+def test_undisturbed_repetition_takes_the_note_away():
+    record = build_passed()
+    record.attempts = [
+        build_attempt(1, metrics=build_metrics(disturbed=[HOT])),
+        build_attempt(2, metrics=build_metrics()),
+    ]
+    text = report({CELL: record})
+    assert row(part(text, "## Throughput"), "16384")[1] == "90,000 ±0.5 %, 2 attempts"
+
+
+def test_what_holds_for_every_number_is_said_once_instead_of_marked():
+    ids = [f"m.int8.cutlass.prefill.m{m}" for m in (512, 1024, 2048)]
+    cells = {each: build_passed(each, throttled=["application_clocks"]) for each in ids}
+    cells[ids[0]] = build_passed(ids[0], throttled=["application_clocks"], precision_reached=False)
+    text = part(report(cells), "## Throughput")
+    once = "so not marked:\n\n- the GPU was throttled: application_clocks\n"
+    assert once in text
+    assert row(text, "512")[1] == "90,000 ±0.5 % [1]"
+    assert row(text, "1024")[1] == "90,000 ±0.5 %"
 
 
 def test_number_as_planned_has_no_note():
@@ -430,8 +540,8 @@ def test_time_account_separates_measurement_start_up_and_failed_attempts():
     account = account_of(view_of(inputs_of({CELL: record})))
     assert account.measuring_s == 20.0
     assert account.starting_s == 50.0
-    assert account.rest_of_passed_s == 30.0
-    assert account.failed_s == 42.0
+    assert account.rest_of_measured_s == 30.0
+    assert account.discarded_s == 42.0
     assert account.attempts_s == 142.0
     assert account.wall_s == 3600.0
 
@@ -458,7 +568,8 @@ def test_completeness_says_how_many_cells_have_each_optional_metric():
     other = CELL.replace("m16384", "m512")
     cells = {CELL: build_passed(power_w_mean=600.0), other: build_passed(other)}
     found = row(part(report(cells), "## Data completeness"), "`power_w_mean`")
-    assert found[2:] == ["1/2", "needs telemetry of an NVIDIA GPU (NVML)"]
+    assert found[2:] == ["1/2", "telemetry of an NVIDIA GPU (NVML)"]
+    assert "`load_time_s`" not in part(report(cells), "## Data completeness")
 
 
 def test_plan_is_judged_by_what_happened():
@@ -466,46 +577,399 @@ def test_plan_is_judged_by_what_happened():
     assert row(text, "`tight`")[1:] == ["0", "1", "0", "0"]
 
 
-def test_shared_engines_are_said_in_the_methods():
-    record = build_passed()
-    record.attempts = [build_attempt(isolation="engine")]
-    assert "Cells with numbers by isolation: 1 with `engine`" in report({CELL: record})
-    assert "**Isolation.**" not in report()
-
-
 def test_notes_end_the_methods():
     text = part(report(notes="Against `vllm bench`: 1.3 % less."), "## Methods")
     assert text.strip().endswith("### Notes\n\nAgainst `vllm bench`: 1.3 % less.")
+
+
+# Shared engines and trials
+
+
+def in_engine(name: str, cell_id: str, second: int, load_time_s: float = 50.0, **changes):
+    """A cell measured in a shared engine, from that second of the run on."""
+    metrics = build_metrics(cell_id, load_time_s=load_time_s, elapsed_time=2.0)
+    at = f"2026-03-01T10:00:{second:02d}+00:00"
+    shared = {"isolation": "engine", "engine": name, "ending": "measured", "exit_code": None}
+    attempt = build_attempt(metrics=metrics, started=at, **{**shared, **changes})
+    return CellRecord(CellState.PASSED, attempts=[attempt], metrics=metrics)
+
+
+def in_trials(*rates: float, cell_id: str = CELL, ci95_pct: float = 0.5) -> CellRecord:
+    """One attempt per rate, each a trial of its own."""
+    trials = [build_metrics(cell_id, tokens_per_second=r, ci95_pct=ci95_pct) for r in rates]
+    attempts = [build_attempt(n, trial=n, metrics=m) for n, m in enumerate(trials, start=1)]
+    return CellRecord(CellState.PASSED, attempts=attempts, metrics=combined(trials))
+
+
+def test_start_up_of_a_shared_engine_is_charged_once():
+    ids = [f"m.int8.cutlass.prefill.m{m}" for m in (512, 1024, 2048)]
+    cells = {
+        ids[0]: in_engine("1", ids[0], 0, duration_s=55.0),
+        ids[1]: in_engine("1", ids[1], 55, duration_s=3.0),
+        ids[2]: in_engine("2", ids[2], 58, duration_s=54.0),
+    }
+    account = account_of(view_of(inputs_of(cells)))
+    assert account.starting_s == 100.0
+    assert account.measuring_s == 6.0
+    assert account.rest_of_measured_s == pytest.approx(6.0)
+    assert account.attempts_s == 112.0
+
+
+def test_start_up_that_the_engines_first_cell_paid_and_failed_is_not_charged_again():
+    dead, alive = (f"m.int8.cutlass.prefill.m{m}" for m in (512, 1024))
+    failed = in_engine("1", dead, 0, duration_s=55.0, failure=build_failure())
+    failed.state, failed.metrics = CellState.FAILED, None
+    cells = {dead: failed, alive: in_engine("1", alive, 55, duration_s=3.0)}
+    account = account_of(view_of(inputs_of(cells)))
+    assert (account.starting_s, account.discarded_s) == (0.0, 55.0)
+
+
+def test_processes_are_counted_by_what_they_served():
+    ids = [f"m.int8.cutlass.prefill.m{m}" for m in (512, 1024, 2048)]
+    cells = {each: in_engine("1", each, place) for place, each in enumerate(ids[:2])}
+    cells[ids[2]] = build_failed(ids[2], "gpu_memory_busy", "oom_device")
+    refused, tried = cells[ids[2]].attempts
+    cells[ids[2]].attempts = [replace(refused, phase=None), tried]
+    text = report(cells)
+    started = "4 attempts in 2 worker processes: 1 engine that cells shared (2 attempts), 1 for one"
+    assert started in part(text, "## Time")
+    assert "4 attempts in 2 processes" in part(text, "## Summary")
+
+
+def test_methods_say_who_shared_an_engine_and_what_a_failure_rests_on():
+    ids = [f"m.int8.cutlass.prefill.m{m}" for m in (512, 1024, 2048)]
+    cells = {each: in_engine("1", each, place) for place, each in enumerate(ids[:2])}
+    text = part(report({**cells, ids[2]: build_passed(ids[2])}), "## Methods")
+    assert (
+        "2 measurements came from 1 engine that cells shared, 1 from a process of its own" in text
+    )
+    assert "Only a failure in a process of its own makes a cell failed" in text
+    alone = part(report({ids[2]: build_passed(ids[2])}), "## Methods")
+    assert "**Isolation.** One attempt, one process" in alone
+
+
+def test_failure_in_a_shared_engine_reads_as_what_it_is():
+    log = Evidence(f"cells/{CELL}/attempt-1/worker.log", 9)
+    record = in_engine(
+        "3", CELL, 7, failure=build_failure("oom_host", evidence=log), phase="measure"
+    )
+    record.attempts[0] = replace(record.attempts[0], metrics=None, exit_code=1, ending="exited")
+    why = "after a failure in a shared engine, in a process of its own"
+    record.attempts.append(build_attempt(2, metrics=record.metrics, reason=why))
+    other = in_engine("3", DENSE, 1)
+    text = part(report({DENSE: other, CELL: record}), "### Passed after a failure: 1 cell")
+    assert row(text, "`oom_host` in a shared engine (as planned), then worked (as planned)")
+    assert "A failure there is no reason to call its cell failed" in text
+    first, second = (line for line in text.splitlines() if line.startswith(f"| `{CELL}`"))
+    assert "| engine 3, cell 2 of 2 |" in first
+    assert "`oom_host` in a shared engine, exit code 1 in phase `measure`" in first
+    assert "| own " in second
+    assert why in second
+
+
+def test_engine_that_never_got_ready_is_told_apart():
+    record = build_failed(CELL, "oom_device", "oom_device")
+    lost = replace(record.attempts[0], isolation="engine", engine="3", phase="profile_memory")
+    record.attempts[0] = lost
+    assert "| engine 3, before its first cell |" in report({CELL: record})
+
+
+def test_cell_failed_by_its_own_process_not_by_the_company_it_kept():
+    record = build_failed(CELL, "oom_device", "interrupted", "oom_host")
+    record.attempts[2] = replace(record.attempts[2], isolation="engine", engine="1")
+    assert "### `oom_device`: 1 cell" in report({CELL: record})
+
+
+def test_trials_are_shown_with_their_spread():
+    text = report(build_run({CELL: in_trials(98.0, 100.0, 102.0)}, trials=3))
+    table = part(text, "## Throughput")
+    assert row(table, "16384")[1] == "99.97 ±5.0 %"
+    assert "Trials of 1 cell" in table
+    found = next(line for line in table.splitlines() if "| cusparselt 2:8 |" in line)
+    cells = [each.strip() for each in found.strip("| ").split("|")]
+    assert cells[2:] == ["98", "100", "102", "4.0 %", "±0.5 %", "trials"]
+    assert "Every number stands on 3 trials, each in another process" in table
+    assert "shuffled by the seed of the matrix" in part(text, "## Methods")
+
+
+def test_trials_within_their_intervals_claim_no_difference():
+    record = in_trials(100.0, 100.01, 99.99, ci95_pct=3.0)
+    text = part(report(build_run({CELL: record}, trials=3)), "## Throughput")
+    assert "| ±3.0 % | steps       |" in text
+
+
+def test_wide_interval_says_that_the_trials_differ():
+    record = in_trials(90.0, 100.0, 110.0)
+    record.metrics = replace(record.metrics, precision=0.01, precision_reached=False)
+    text = report(build_run({CELL: record}, trials=3))
+    differ = "(±1 %): the trials differ by more than the steps within one"
+    assert f"[1] the interval is wider than asked for {differ}" in text
+
+
+def test_attempts_are_counted_only_beyond_the_trials():
+    record = in_trials(100.0, 101.0)
+    record.attempts.append(build_attempt(3, "oom_device", trial=2))
+    text = part(report(build_run({CELL: record}, trials=2)), "## Throughput")
+    assert row(text, "16384")[1].endswith(", 3 attempts")
+
+
+# Sittings
+
+
+def sitting(day: int, **changes) -> dict:
+    facts = {
+        "began": f"2026-03-0{day}T09:00:00+00:00",
+        "slidesparse_bench": "0.2.0",
+        "command": ["slidesparse", "run", "h200.yaml"],
+        "versions": {"vllm": "0.25.1"},
+        "driver": "580.1",
+        "gpus": [GPU],
+        "environment": {},
+    }
+    return {**facts, **changes}
+
+
+def measured_on(*days: int) -> dict[str, CellRecord]:
+    """A cell for each day, measured an hour after a sitting of that day began."""
+    cells = {}
+    for place, day in enumerate(days):
+        cell_id = f"m.int8.cutlass.prefill.m{512 << place}"
+        cells[cell_id] = build_passed(cell_id)
+        attempt = build_attempt(started=f"2026-03-0{day}T10:00:00+00:00")
+        cells[cell_id].attempts = [attempt]
+    return cells
+
+
+def test_change_between_sittings_warns_in_the_summary_and_marks_the_later_numbers():
+    upgraded = sitting(2, versions={"vllm": "0.26.0"})
+    environment = {**ENVIRONMENT, "sittings": [sitting(1), upgraded]}
+    text = report(measured_on(1, 1, 2), environment=environment)
+    told = "2026-03-02 09:00 UTC: vllm 0.25.1 -> 0.26.0"
+    assert f"changed while this run was made** ({told}). 1 of 3 numbers" in text
+    table = part(text, "## Throughput")
+    assert [row(table, m)[1] for m in ("512", "1024")] == ["90,000 ±0.5 %"] * 2
+    assert row(table, "2048")[1] == "90,000 ±0.5 % [1]"
+    assert f"[1] measured after the change of {told}" in table
+    assert row(part(text, "### Sittings"), "2")[3] == "vllm 0.25.1 -> 0.26.0"
+
+
+@pytest.mark.parametrize(
+    ("days", "versions"), [((1, 2), "0.25.1"), ((1, 1), "0.26.0"), ((2, 2), "0.26.0")]
+)
+def test_numbers_of_one_side_compare(days, versions):
+    sittings = [sitting(1), sitting(2, versions={"vllm": versions})]
+    text = report(measured_on(*days), environment={**ENVIRONMENT, "sittings": sittings})
+    assert "changed while this run was made" not in text
+    assert "measured after the change" not in text
+    assert "### Sittings" in text
+
+
+def test_trials_on_both_sides_of_a_change_are_told():
+    record = in_trials(100.0, 101.0)
+    record.attempts = [
+        replace(each, started=f"2026-03-0{each.trial}T10:00:00+00:00") for each in record.attempts
+    ]
+    sittings = [sitting(1), sitting(2, driver="580.2")]
+    text = report({CELL: record}, environment={**ENVIRONMENT, "sittings": sittings})
+    assert "[1] its trials were measured before and after a change of the machine" in text
+
+
+def test_gpus_that_are_set_alike_are_told_once_and_others_apart():
+    two = [GPU, {**GPU, "index": 1}]
+    text = report(environment={**ENVIRONMENT, "gpus": two})
+    assert row(text, "GPU settings")[1].startswith("power limit 700 W, application SM clock 1980")
+    two[1]["power_limit_w"] = 500.0
+    text = report(environment={**ENVIRONMENT, "gpus": two})
+    assert "; GPU 1: power limit 500 W, " in row(text, "GPU settings")[1]
+
+
+# Power and the physical limit
+
+SEEN = {
+    "power_w_mean": 687.05,
+    "sm_clock_mhz_mean": 1660.4,
+    "temperature_c_max": 61.0,
+    "energy_j": 1697.5,
+    "tokens_per_joule": 579.7,
+    "throttled": [],
+}
+DONE = {
+    "achieved_tflops": 793.5,
+    "achieved_tb_per_second": 0.02436,
+    "roofline_fraction": 0.4288,
+    "roofline_bound": "compute",
+}
+RATED = {**ENVIRONMENT, "peaks": PEAKS}
+
+
+def limit_rows(text: str) -> list[list[str]]:
+    """The rows of the table of power and limits; none when there is no such table."""
+    lines = text[text.find("Power and the physical limit:") :].splitlines()
+    table = [line for line in lines if re.match(r"\| +\d+ \| (cutlass|cu|native)", line)]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+
+
+def test_power_and_limit_stand_below_the_rates_with_the_source_of_the_rates():
+    text = part(report({CELL: build_passed(CELL, **SEEN, **DONE)}, environment=RATED), "## Through")
+    assert limit_rows(text) == [
+        [
+            *("16384", "cusparselt 2:8", "1.82", "687", "1,660", "580"),
+            *("794", "0.0244", "43 %", "compute"),
+        ]
+    ]
+    assert text.count("NVIDIA H200 data sheet") == 1
+
+
+def test_power_limit_is_a_remark_on_the_group():
+    ids = [f"m.int8.cutlass.prefill.m{m}" for m in (512, 1024, 2048, 4096)]
+    capped = {**SEEN, **DONE, "throttled": ["sw_power_cap"]}
+    cells = {each: build_passed(each, **capped) for each in ids[1:]}
+    cells[ids[0]] = build_passed(ids[0], **SEEN, **DONE)
+    text = report(cells, environment=RATED)
+    reached = "The load reached the power limit (`sw_power_cap`), so the driver lowered the clock: "
+    assert f"{reached}cutlass at M = 1024 … 4096." in text
+    assert "\n[1]" not in text
+
+
+@pytest.mark.parametrize(("count", "is_closed"), [(16, False), (17, True)])
+def test_long_table_of_limits_is_closed(count, is_closed):
+    ids = [f"m.int8.cutlass.prefill.m{1024 * m}" for m in range(1, count + 1)]
+    text = report({each: build_passed(each, **SEEN, **DONE) for each in ids}, environment=RATED)
+    assert (f"<summary>Power and the physical limit, {count} cells" in text) is is_closed
+    assert len(limit_rows(text)) == count
+
+
+def test_step_faster_than_possible_is_doubted():
+    metrics = {**SEEN, **DONE, "roofline_fraction": 1.25}
+    text = report({CELL: build_passed(CELL, **metrics)}, environment=RATED)
+    assert (
+        "**Faster than the limit**, cusparselt 2:8 at M = 16384: the mean step takes 80.0%" in text
+    )
+    assert "- faster than the physical limit: 1 of 1 cell with a known limit" in text
+
+
+@pytest.mark.parametrize(
+    ("metrics", "changes", "sentence"),
+    [
+        (DONE, {"environment": {**RATED, "engine": "fake"}}, "the fake engine computes nothing"),
+        (
+            {"achieved_tflops": 0.06, "achieved_tb_per_second": 0.001},
+            {"environment": {"engine": "vllm", "gpus": []}},
+            "there is no telemetry of a CPU and the peak rates of this device are not known",
+        ),
+        ({}, {}, "no cell has telemetry and the work of a step is not on record."),
+        ({}, {"environment": {**ENVIRONMENT, "nvml": "Driver Not Loaded"}}, "(NVML: Driver Not L"),
+    ],
+    ids=["fake", "CPU", "nothing", "no NVML"],
+)
+def test_what_is_not_known_is_one_sentence_instead_of_empty_columns(metrics, changes, sentence):
+    text = report({CELL: build_passed(CELL, **metrics)}, **changes)
+    assert sentence in text
+    assert limit_rows(text) == []
+
+
+def test_unknown_rates_of_the_device_leave_what_was_achieved():
+    work = {**SEEN, **DONE, "roofline_fraction": None, "roofline_bound": None}
+    text = report({CELL: build_passed(CELL, **work)})
+    assert "- left out is what is not known: the peak rates of this device are not known" in text
+    assert limit_rows(text)[0][-2:] == ["794", "0.0244"]
+
+
+def test_group_without_a_limit_says_why_when_others_have_one():
+    unknown = {**SEEN, **DONE, "roofline_fraction": None, "roofline_bound": None}
+    ids = ("m.int8.cutlass.prefill.m512", "m.fp8.cutlass.prefill.m512", "x.int8.cutlass.decode.m16")
+    cells = {
+        ids[0]: build_passed(ids[0], **SEEN, **DONE),
+        ids[1]: build_passed(ids[1], **unknown),
+        ids[2]: build_passed(ids[2], **SEEN),
+    }
+    text = report(cells, environment=RATED)
+    assert "No peak rate for FP8 is known of this device." in part(text, "### m, FP8, prefill")
+    assert "The architecture of `x` is not known" in part(text, "### x, INT8, decode")
+    assert len(limit_rows(part(text, "### m, INT8, prefill"))[0]) == 10
+
+
+def test_field_that_was_not_measured_says_why_it_is_empty():
+    other = CELL.replace("m16384", "m512")
+    short = {**SEEN, **DONE, "power_w_mean": None}
+    cells = {CELL: build_passed(CELL, **SEEN, **DONE), other: build_passed(other, **short)}
+    text = report(cells, environment=RATED)
+    assert "An empty field was not measured: its rounds were too short" in text
+    assert [line[3] for line in limit_rows(text)] == ["", "687"]
+
+
+# Engines
+
+
+def test_facts_that_all_engines_share_are_said_once_and_others_by_engine():
+    document = ENVIRONMENT
+    for n, sequences in ((1, 16), (2, 64)):
+        said = {**SAID, "configuration": {"max_num_seqs": sequences, "block_size": 16}}
+        document = with_engine(document, f"engines/{n}", [CELL, DENSE], "GPU 0", said)
+    text = part(report({CELL: build_passed()}, environment=document), "## Engines")
+    assert text.count("block_size") == 1
+    assert row(text, "`configuration.block_size`")[1] == "16"
+    assert row(text, "engine")[5] == "max_num_seqs"
+    assert [row(text, n)[5] for n in "12"] == ["16", "64"]
+    assert "vLLM's compile cache was cold in 2 engines." in text
+    assert row(text, "qwen2.5-7b")[2:] == [
+        "cusparselt 2:8",
+        "`CutlassInt8ScaledMMLinearKernel` (112)",
+    ]
+
+
+def test_run_whose_engines_said_nothing_says_so():
+    assert "No engine left a description of itself" in report()
+
+
+def test_cuda_graphs_are_told_by_what_was_captured():
+    asked = {"compilation_config": {"cudagraph_capture_sizes": [1, 64, 512]}}
+    cell_id = "m.int8.cutlass.decode.m64"
+    record = build_passed(cell_id)
+    record.attempts = [build_attempt(engine_args=asked)]
+    text = report({cell_id: record})
+    assert "captured for batches of 1, 64 and 512 rows" in text
+    assert "No batch was padded here." in text
+    padded = "m.int8.cutlass.decode.m48"
+    text = report(
+        {
+            padded: CellRecord(
+                CellState.PASSED, attempts=record.attempts, metrics=build_metrics(padded)
+            )
+        }
+    )
+    assert "1 cell ran batches that were padded here." in text
+    assert "CUDA graphs" not in report()
 
 
 # Documents
 
 
 def test_optional_metrics_are_those_that_may_be_missing():
-    optional = {f.name for f in dataclasses.fields(Metrics) if f.type == "float | None"}
+    optional = {f.name for f in dataclasses.fields(Metrics) if str(f.type).endswith("| None")}
     assert set(OPTIONAL) == optional
 
 
 def test_docs_define_every_metric():
     text = DOCS.read_text(encoding="utf-8")
-    names = [
-        f.name for f in dataclasses.fields(Metrics) if f.name not in ("step_time_ms", "m_observed")
-    ]
-    names += [f"step_time_ms.{f.name}" for f in dataclasses.fields(Spread)]
-    names += [f"m_observed.{f.name}" for f in dataclasses.fields(ObservedM)]
-    assert [name for name in names if f"`{name}`" not in text] == []
+    assert [name for name in metric_names() if f"`{name}`" not in text] == []
 
 
 def test_docs_and_report_agree_on_units():
     text = DOCS.read_text(encoding="utf-8")
     for name, (unit, _) in OPTIONAL.items():
-        assert re.search(rf"^\| `{name}` \| {re.escape(unit)} \|", text, re.MULTILINE), name
+        assert re.search(rf"^\| `{name}` \| +{re.escape(unit)} *\|", text, re.MULTILINE), name
 
 
 def test_write_report_makes_its_folder_and_returns_what_it_wrote(tmp_path):
     folder = tmp_path / "reports" / "x"
     written = write_report(inputs_of({CELL: build_passed()}), folder)
-    assert [path.name for path in written] == ["report.md", "results.csv", "speedup.csv"]
+    assert [path.name for path in written] == [
+        "report.md",
+        "results.csv",
+        "metrics.csv",
+        "speedup.csv",
+    ]
     assert all(path.parent == folder and path.stat().st_size for path in written)
 
 
@@ -516,6 +980,16 @@ def test_every_image_of_the_report_is_a_file_beside_it(tmp_path):
     images = re.findall(r"!\[[^]]*\]\(([^)]+)\)", written[0].read_text(encoding="utf-8"))
     assert images == ["plots/m-int8-prefill.png", "plots/completeness.png"]
     assert all((tmp_path / image).is_file() for image in images)
+
+
+def test_run_of_the_first_format_is_reported():
+    store = Store.open(FIRST_FORMAT)
+    text = report(store.record, plan=store.plan(), environment=store.environment())
+    assert "**NO NUMBER IN THIS REPORT IS A MEASUREMENT.**" in text
+    assert [each for each in store.record.cells if f"`{each}`" not in text] == []
+    measured = [each for each in store.record.cells.values() if each.metrics]
+    assert f"{len(measured)} of {len(store.record.cells)} cells have numbers" in text
+    assert account_of(view_of(inputs_of(store.record))).starting_s > 0
 
 
 def test_small_report_is_the_golden_one(monkeypatch):
@@ -536,11 +1010,38 @@ def test_small_report_is_the_golden_one(monkeypatch):
         )
     )
     retried.state = CellState.PASSED
-    retried.metrics = build_metrics(DENSE, tokens_per_second=84_004.0)
+    watched = {
+        "temperature_c_max": 61.0,
+        "throttled": ["sw_power_cap"],
+        "outlier_steps": 0,
+        "roofline_bound": "compute",
+        "precision": 0.01,
+    }
+    dense = {
+        "tokens_per_second": 84_004.0,
+        "power_w_mean": 687.1,
+        "sm_clock_mhz_mean": 1660.4,
+        "energy_j": 1340.0,
+        "tokens_per_joule": 122.3,
+        "achieved_tflops": 1096.4,
+        "achieved_tb_per_second": 0.0441,
+        "roofline_fraction": 0.571,
+    }
+    sparse = {
+        "tokens_per_second": 93_340.0,
+        "power_w_mean": 661.9,
+        "sm_clock_mhz_mean": 1711.0,
+        "energy_j": 1162.0,
+        "tokens_per_joule": 141.1,
+        "achieved_tflops": 1218.2,
+        "achieved_tb_per_second": 0.0467,
+        "roofline_fraction": 0.481,
+    }
+    retried.metrics = build_metrics(DENSE, **watched, **dense)
     cells = {
         DENSE: retried,
         large[DENSE]: build_failed(large[DENSE], failure, failure),
-        CELL: build_passed(CELL, tokens_per_second=93_340.0),
+        CELL: build_passed(CELL, **watched, **sparse),
         large[CELL]: build_skipped("does_not_fit: needs 25.0 GiB, 19.2 GiB are available"),
     }
     for hour, cell in enumerate(cells.values(), start=10):
@@ -561,6 +1062,13 @@ def test_small_report_is_the_golden_one(monkeypatch):
             ],
             "estimate_s": 240.0,
         },
+        environment=with_engine(
+            {**ENVIRONMENT, "gpus": [GPU], "peaks": PEAKS, "seed": 0},
+            f"cells/{DENSE}/attempt-2",
+            [DENSE],
+            "GPU 0",
+            SAID,
+        ),
         matrix_text="name: h200\nmodels: [qwen2.5-7b]\nstages: {prefill: {M: [16384, 65536]}}\n",
     )
     if os.environ.get("UPDATE_GOLDEN"):
@@ -605,7 +1113,15 @@ METRICS = st.builds(
     load_time_s=MAYBE,
     power_w_mean=MAYBE,
     sm_clock_mhz_mean=MAYBE,
-    throttled=st.lists(TEXTS, max_size=2),
+    throttled=st.none() | st.lists(TEXTS | st.just("sw_power_cap"), max_size=2),
+    disturbed=st.lists(TEXTS, max_size=2),
+    tokens_per_joule=MAYBE,
+    achieved_tflops=MAYBE,
+    achieved_tb_per_second=MAYBE,
+    roofline_fraction=MAYBE,
+    roofline_bound=st.none() | st.just("memory"),
+    precision=st.none() | st.floats(0.001, 0.9),
+    outlier_steps=st.none() | st.integers(0, 99),
 )
 FAILURES = st.builds(
     build_failure,
@@ -627,7 +1143,11 @@ ATTEMPTS = st.builds(
     duration_s=MAYBE,
     exit_code=st.none() | st.integers(0, 255),
     signal=st.none() | st.sampled_from(["SIGKILL", "SIGTERM"]),
-    ending=st.none() | st.sampled_from(["exited", "signalled", "timed_out", "lost"]),
+    ending=st.none() | st.sampled_from(["exited", "signalled", "timed_out", "lost", "measured"]),
+    isolation=st.sampled_from(["cell", "engine"]),
+    engine=st.none() | st.sampled_from("12"),
+    trial=st.integers(1, 3),
+    metrics=st.none() | METRICS,
     phase=st.none() | TEXTS,
     device=st.none() | st.sampled_from(["GPU 0", "GPU 3", "CPU"]),
     changed=st.dictionaries(TEXTS, st.none() | AMOUNTS | TEXTS, max_size=2),
@@ -647,6 +1167,7 @@ RUNS = st.builds(
     state=st.sampled_from(RunState),
     created=MOMENTS,
     updated=MOMENTS,
+    trials=st.integers(1, 3),
 )
 PLANS = st.fixed_dictionaries(
     {},
@@ -679,6 +1200,12 @@ ENVIRONMENTS = st.fixed_dictionaries(
         "git": st.none() | st.just({"commit": None}),
         "command": st.none() | TEXTS | st.lists(TEXTS),
         "nvml": st.none() | TEXTS,
+        "seed": st.none() | st.integers(),
+        "peaks": st.none() | st.just(PEAKS) | st.just({}),
+        "sittings": st.lists(
+            st.builds(sitting, st.integers(1, 9), driver=st.none() | TEXTS, environment=st.none()),
+            max_size=3,
+        ),
     },
 )
 

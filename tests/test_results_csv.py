@@ -1,4 +1,4 @@
-"""`results.csv` and `speedup.csv`: one row per cell, whatever became of it."""
+"""`results.csv`, `metrics.csv` and `speedup.csv`: one row per cell, whatever became of it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from builders import (
 
 from slidesparse_bench.records import CellRecord, CellState
 from slidesparse_bench.report import ReportInputs, gpu_names, results_csv
-from slidesparse_bench.report.csv_file import speedup_table
+from slidesparse_bench.report.csv_file import metrics_table, speedup_table
+from slidesparse_bench.report.measures import metric_names
 from slidesparse_bench.report.table import Column, Table, as_csv
 from slidesparse_bench.report.view import view_of
 from slidesparse_bench.wire import ObservedM
@@ -181,6 +182,28 @@ def test_speedup_over_a_failed_cell_is_empty():
     rows = speedups({CELL: build_passed(), DENSE: build_failed(DENSE)})
     assert rows[CELL]["speedup"] == ""
     assert rows[DENSE]["missing"] == "failed: kv_cache_insufficient"
+
+
+def metrics_rows(cells: dict[str, CellRecord]) -> dict[str, dict[str, str]]:
+    view = view_of(ReportInputs(build_run(cells), Path("runs/x")))
+    return rows_of(as_csv(metrics_table(view)))
+
+
+def test_metrics_csv_has_every_metric_of_every_cell_by_its_documented_name():
+    rows = metrics_rows({CELL: build_passed(energy_j=12.5), DENSE: build_failed(DENSE)})
+    assert list(rows[CELL]) == ["id", "state", *metric_names()]
+    assert (rows[CELL]["energy_j"], rows[CELL]["m_observed.max"]) == ("12.5", "16384")
+    assert float(rows[CELL]["step_time_ms.mean"]) == pytest.approx(182.2, abs=0.1)
+    assert set(rows[DENSE].values()) == {DENSE, "failed", ""}
+
+
+@pytest.mark.parametrize(
+    ("throttled", "written"),
+    [(None, ""), ([], "none"), (["sw_power_cap", "sw_thermal"], "sw_power_cap; sw_thermal")],
+)
+def test_metrics_csv_tells_nothing_seen_from_nobody_looked(throttled, written):
+    row = metrics_rows({CELL: build_passed(throttled=throttled)})[CELL]
+    assert (row["throttled"], row["disturbed"]) == (written, "")
 
 
 def test_csv_writes_truth_in_lower_case_and_ten_digits():

@@ -24,6 +24,10 @@ _SETTINGS_KEYS: dict[str, Schema] = {
     },
     "min_iterations": {"description": "Iterations at least.", "minimum": 2},
     "min_warmup_s": {"description": "Warm-up at least, in seconds.", "minimum": 0},
+    "lead_in_s": {
+        "description": "Uncounted load before each series of iterations, in seconds.",
+        "minimum": 0,
+    },
     "min_measure_s": {"description": "Measured time at least, in seconds.", "minimum": 0},
     "max_warmup_iterations": {
         "description": "Iterations that may pass before the step time is steady.",

@@ -1,16 +1,20 @@
-"""`results.csv` and `speedup.csv`: one row per cell, failed and skipped cells included."""
+"""`results.csv`, `metrics.csv` and `speedup.csv`: one row per cell, whatever became of it."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 from slidesparse_bench.cell import Cell
 from slidesparse_bench.records import RunRecord
+from slidesparse_bench.report.cell_view import CellView
 from slidesparse_bench.report.groups import Group, Series, groups_of, half_width
+from slidesparse_bench.report.measures import OPTIONAL, metric_names
 from slidesparse_bench.report.table import Column, Table, Value, as_csv
-from slidesparse_bench.report.view import CellView, ReportInputs, RunView, view_of
-from slidesparse_bench.wire import write_text
+from slidesparse_bench.report.view import ReportInputs, RunView, view_of
+from slidesparse_bench.wire import Metrics, write_text
 
 COLUMNS = (
     "id", "model", "quantization", "backend", "sparsity", "stage", "M", "state", "class",
@@ -136,13 +140,37 @@ def _no_speedup(view: CellView) -> tuple[Value, ...]:
     return (view.id, view.state.value, *empty, "not a cell id of this version")
 
 
+def metrics_table(view: RunView) -> Table:
+    """Every cell with all of its metrics, under the names of `docs/metrics.md`."""
+    names = metric_names()
+    rows = [
+        (each.id, each.state.value, *(_flat(each.metrics, name) for name in names))
+        for each in view.cells
+    ]
+    return Table(tuple(Column(name) for name in ("id", "state", *names)), tuple(rows))
+
+
+def _flat(metrics: Metrics | None, name: str) -> Value:
+    """One value; lists joined by `; `, `none` for an empty one that may also be unknown."""
+    if metrics is None:
+        return None
+    value = functools.reduce(getattr, name.split("."), metrics)
+    if not isinstance(value, list):
+        return cast("Value", value)
+    return "; ".join(map(str, value)) or ("none" if name in OPTIONAL else None)
+
+
 def _percent(share: float | None) -> float | None:
     return None if share is None else 100 * share
 
 
 def write(view: RunView, folder: Path) -> list[Path]:
-    """Write both files."""
-    results, speedup = folder / "results.csv", folder / "speedup.csv"
-    write_text(results, as_csv(results_table(view, view.gpu_names)))
-    write_text(speedup, as_csv(speedup_table(view)))
-    return [results, speedup]
+    """Write the three files."""
+    tables = {
+        "results.csv": results_table(view, view.gpu_names),
+        "metrics.csv": metrics_table(view),
+        "speedup.csv": speedup_table(view),
+    }
+    for name, table in tables.items():
+        write_text(folder / name, as_csv(table))
+    return [folder / name for name in tables]

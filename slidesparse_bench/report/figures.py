@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from slidesparse_bench.records import CellState
+from slidesparse_bench.report.cell_view import CellView
 from slidesparse_bench.report.groups import Group, Series, groups_of, half_width
-from slidesparse_bench.report.view import CellView, RunView
+from slidesparse_bench.report.view import RunView
 
 PLOT_FOLDER = "plots"
 WARNING_FAKE = "fake engine: not a measurement"

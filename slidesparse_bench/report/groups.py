@@ -10,8 +10,9 @@ from functools import cached_property
 from slidesparse_bench.backends import BACKENDS
 from slidesparse_bench.cell import Cell, Quantization, Sparsity, Stage
 from slidesparse_bench.records import CellState
+from slidesparse_bench.report.cell_view import CellView
 from slidesparse_bench.report.markdown import percent
-from slidesparse_bench.report.view import CellView, RunView
+from slidesparse_bench.report.view import RunView
 
 REFERENCES = ("cublaslt", "cutlass", "native")
 """Dense backends in the order in which they are taken as the reference of a speed-up."""

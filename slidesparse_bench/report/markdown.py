@@ -51,8 +51,9 @@ def bullets(items: Iterable[str]) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 cell`, `1,024 cells`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    """`1 cell`, `1,024 cells`, `2 processes`."""
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{'' if number == 1 else plural}"
 
 
 def listed(items: Sequence[str]) -> str:
@@ -72,6 +73,11 @@ def percent(share: float) -> str:
     """A share as `25 %`, below 10 % with one decimal: `0.4 %`."""
     value = 100 * share
     return f"{value:.0f} %" if value == 0 or value >= 9.95 else f"{value:.1f} %"
+
+
+def round_percent(share: float) -> str:
+    """A share that somebody chose, without needless digits: `1 %`, `0.5 %`."""
+    return f"{100 * share:.6g} %"
 
 
 def m_ranges(ms: Iterable[int], planned: Iterable[int]) -> str:

@@ -1,9 +1,19 @@
-"""The metrics that a passed cell may lack: unit, and what it takes to have them.
+"""The metrics by name, and what it takes to have those that a passed cell may lack.
 
-`docs/metrics.md` defines all metrics; a test keeps the two together.
+`docs/metrics.md` defines all metrics; tests keep the two together.
 """
 
 from __future__ import annotations
+
+import dataclasses
+import typing
+
+from slidesparse_bench.wire import Metrics
+
+_NVML = "telemetry of an NVIDIA GPU (NVML)"
+_RECORDED = "a run of format 2 or later"
+_SHAPES = "a model whose architecture is known"
+_RATES = "known peak rates of the device (`slidesparse doctor --measure`)"
 
 OPTIONAL = {
     "prompt_tokens_per_second": ("1/s", "prompt tokens counted apart from output tokens"),
@@ -12,11 +22,29 @@ OPTIONAL = {
     "kv_cache_gib": ("GiB", "an engine that reports its KV cache"),
     "peak_memory_gib": ("GiB", "an engine that reports its peak"),
     "load_time_s": ("s", "a worker that timed its start-up"),
-    "power_w_mean": ("W", "telemetry of an NVIDIA GPU (NVML)"),
-    "sm_clock_mhz_mean": ("MHz", "telemetry of an NVIDIA GPU (NVML)"),
-    "temperature_c_max": ("°C", "telemetry of an NVIDIA GPU (NVML)"),
-    "energy_j": ("J", "telemetry of an NVIDIA GPU (NVML)"),
-    "tokens_per_joule": ("1/J", "telemetry of an NVIDIA GPU (NVML)"),
-    "achieved_tflops": ("TFLOP/s", "known shapes of all linear layers"),
-    "roofline_fraction": ("share", "known peak rates of the device"),
+    "power_w_mean": ("W", _NVML),
+    "sm_clock_mhz_mean": ("MHz", _NVML),
+    "temperature_c_max": ("°C", _NVML),
+    "throttled": ("", _NVML),
+    "energy_j": ("J", _NVML),
+    "tokens_per_joule": ("1/J", _NVML),
+    "achieved_tflops": ("TFLOP/s", _SHAPES),
+    "achieved_tb_per_second": ("TB/s (10^12)", _SHAPES),
+    "roofline_fraction": ("share", _RATES),
+    "roofline_bound": ("", _RATES),
+    "precision": ("share", _RECORDED),
+    "outlier_steps": ("", _RECORDED),
+    "host_slowdown": ("", "an NVIDIA GPU: only there the engine's thread is watched"),
 }
+"""By name: unit, and what it takes where it is missing."""
+
+
+def metric_names() -> list[str]:
+    """Every metric, parts as `step_time_ms.mean`, in the order of `wire.Metrics`."""
+    kinds = typing.get_type_hints(Metrics)
+    names = []
+    for field in dataclasses.fields(Metrics):
+        kind = kinds[field.name]
+        parts = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+        names += [f"{field.name}.{part.name}" for part in parts] or [field.name]
+    return names

@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 from slidesparse_bench.cell import Cell
-from slidesparse_bench.records import Attempt, CellRecord, CellState, Failure, RunRecord
-from slidesparse_bench.report.advice import PLAN_VERDICTS
-from slidesparse_bench.report.markdown import shortened
-from slidesparse_bench.wire import Metrics
+from slidesparse_bench.records import Attempt, CellState, RunRecord
+from slidesparse_bench.report.cell_view import CellView
+from slidesparse_bench.report.changes import Change, changes_before, changes_of
+from slidesparse_bench.report.moments import moment
+from slidesparse_bench.report.notes import conditions_of, notes_on
 
-NO_FAILURE_RECORDED = "unknown"
-_SHORT_REASON = 40
+_COMMON_FROM = 3
+"""From so many numbers on, what holds for all of them is said once."""
 
 
 @dataclass(frozen=True)
@@ -33,71 +35,6 @@ class ReportInputs:
     environment: Mapping[str, Any] = field(default_factory=dict)
     matrix_text: str = ""
     notes: str = ""
-
-
-@dataclass(frozen=True)
-class CellView:
-    """One cell: its record, its place in the matrix, and what the plan said of it.
-
-    `cell` is None when the id is not one of ours; such a cell is listed, but in no table by M.
-    """
-
-    id: str
-    record: CellRecord
-    cell: Cell | None
-    planned: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def state(self) -> CellState:
-        return self.record.state
-
-    @property
-    def metrics(self) -> Metrics | None:
-        """The numbers, of a passed cell only: a failed cell never shows one."""
-        return self.record.metrics if self.state is CellState.PASSED else None
-
-    @property
-    def failure(self) -> Failure | None:
-        """Why there is no number; None for a passed cell, whatever it took to get there."""
-        return None if self.state is CellState.PASSED else self.record.last_failure
-
-    @property
-    def failure_class(self) -> str:
-        return self.failure.failure_class if self.failure else NO_FAILURE_RECORDED
-
-    @property
-    def attempt(self) -> Attempt | None:
-        """The attempt that the row stands on: the newest that worked, else the newest."""
-        attempts = self.record.attempts
-        if self.state is CellState.PASSED:
-            attempts = [a for a in attempts if a.failure is None] or attempts
-        return attempts[-1] if attempts else None
-
-    @property
-    def reason(self) -> str:
-        """Why there is no number, in full; empty for a passed cell."""
-        if self.state is CellState.PASSED:
-            return ""
-        root_cause = self.failure.root_cause if self.failure else ""
-        return self.record.reason or root_cause or str(self.planned.get("reason") or "")
-
-    @property
-    def missing(self) -> str:
-        """Why there is no number, as it stands in a table in its place."""
-        if self.state is CellState.FAILED:
-            return f"failed: {self.failure_class}"
-        if self.state is CellState.SKIPPED:
-            return f"skipped: {self._short_reason}"
-        if self.state is CellState.PASSED:
-            return "passed: no metrics on record"
-        return self.state.value
-
-    @property
-    def _short_reason(self) -> str:
-        verdict = str(self.planned.get("verdict") or "")
-        if verdict in PLAN_VERDICTS:
-            return verdict
-        return shortened(self.reason, _SHORT_REASON) or "no reason recorded"
 
 
 @dataclass(frozen=True)
@@ -151,20 +88,75 @@ class RunView:
         return not self.is_fake and not self.gpus and "gpus" in self.environment
 
     @cached_property
+    def processes(self) -> list[list[tuple[CellView, Attempt]]]:
+        """What each worker process served, in order: one attempt, or those that shared an engine.
+
+        An attempt that was refused before its worker began is in none.
+        """
+        found: dict[str, list[tuple[CellView, Attempt]]] = {}
+        for each in self.cells:
+            for attempt in each.record.attempts:
+                if attempt.engine is not None:
+                    found.setdefault(attempt.engine, []).append((each, attempt))
+                elif attempt.phase is not None:
+                    found[f"{each.id} {attempt.n}"] = [(each, attempt)]
+        return [sorted(served, key=_began) for served in found.values()]
+
+    @cached_property
+    def changes(self) -> list[Change]:
+        """Changes of machine or software between which numbers of this run fall.
+
+        Empty when all of them were measured on one side: then they compare.
+        """
+        changes = changes_of(self.environment)
+        standing = [attempt for each in self.cells for attempt in each.standing]
+        places = {changes_before(changes, attempt) for attempt in standing}
+        return changes if len(places) > 1 else []
+
+    @cached_property
+    def _notes(self) -> dict[str, list[str]]:
+        """By cell id."""
+        return {each.id: notes_on(each, self.changes) for each in self.cells}
+
+    @cached_property
+    def common_notes(self) -> list[str]:
+        """Notes that every number of the run carries: said once, they need no mark."""
+        lists = [self._notes[each.id] for each in self.cells if each.metrics]
+        if len(lists) < _COMMON_FROM:
+            return []
+        return [note for note in lists[0] if all(note in notes for notes in lists)]
+
+    @cached_property
     def _note_numbers(self) -> dict[str, int]:
-        texts = (text for view in self.cells for text in notes_on(view))
-        return {text: number for number, text in enumerate(dict.fromkeys(texts), start=1)}
+        texts = dict.fromkeys(text for each in self.cells for text in self._notes[each.id])
+        marked = [text for text in texts if text not in self.common_notes]
+        return {text: number for number, text in enumerate(marked, start=1)}
+
+    def _numbers(self, notes: Iterable[str]) -> list[int]:
+        return sorted(self._note_numbers[note] for note in notes if note in self._note_numbers)
 
     def marks(self, view: CellView) -> str:
         """Footnote marks of a number, e.g. ` [1][3]`; empty when there is nothing to say."""
-        marks = "".join(f"[{self._note_numbers[text]}]" for text in notes_on(view))
-        return f" {marks}" if marks else ""
+        return _marks(self._numbers(self._notes[view.id]))
+
+    def marks_in_comparison(self, view: CellView) -> str:
+        """Those beside a quotient, which has an interval of its own: how else it was measured."""
+        return _marks(self._numbers(conditions_of(view, self.changes)))
 
     def note_lines(self, views: Iterable[CellView]) -> str:
         """The footnotes that the marks of these cells refer to."""
-        used = {text for view in views for text in notes_on(view)}
-        numbered = sorted((self._note_numbers[text], text) for text in used)
-        return "  \n".join(f"[{number}] {text}" for number, text in numbered)
+        used = {number for view in views for number in self._numbers(self._notes[view.id])}
+        texts = {number: text for text, number in self._note_numbers.items()}
+        return "  \n".join(f"[{number}] {texts[number]}" for number in sorted(used))
+
+
+def _marks(numbers: list[int]) -> str:
+    marks = "".join(f"[{number}]" for number in numbers)
+    return f" {marks}" if marks else ""
+
+
+def _began(served: tuple[CellView, Attempt]) -> datetime:
+    return moment(served[1].started) or datetime.max.replace(tzinfo=UTC)
 
 
 def view_of(inputs: ReportInputs) -> RunView:
@@ -202,30 +194,6 @@ def _gpus(environment: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]
     listed = environment.get("gpus") or []
     known = [gpu for gpu in listed if isinstance(gpu, Mapping)]
     return [(f"GPU {gpu.get('index', place)}", gpu) for place, gpu in enumerate(known)]
-
-
-def notes_on(view: CellView) -> list[str]:
-    """What a reader has to know of this number beyond the rest of the run."""
-    if view.metrics is None:
-        return []
-    notes = changes_of(view, view.attempt) if view.attempt else []
-    if not view.metrics.precision_reached:
-        notes.append("the interval is wider than asked for; the limit of iterations came first")
-    if view.metrics.m_observed.steps == 0:
-        notes.append("the M that ran is not on record")
-    if view.metrics.throttled:
-        notes.append(f"the GPU was throttled: {', '.join(map(str, view.metrics.throttled))}")
-    return notes
-
-
-def changes_of(view: CellView, attempt: Attempt) -> list[str]:
-    """Settings of an attempt that differ from the plan, e.g. `x` 0.8 -> 0.9."""
-    planned = view.planned.get("engine_args") or view.record.attempts[0].engine_args
-    return [f"`{name}` {_change(planned.get(name), to)}" for name, to in attempt.changed.items()]
-
-
-def _change(before: Any, after: Any) -> str:
-    return f"set to {after}" if before in (None, after) else f"{before} -> {after}"
 
 
 Item = TypeVar("Item")

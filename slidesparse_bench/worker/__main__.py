@@ -18,13 +18,15 @@ from slidesparse_bench.wire import (
     Phase,
     Request,
     Result,
+    Round,
     WorkerError,
     decode,
     read_json,
     write_json,
 )
-from slidesparse_bench.worker import measure
+from slidesparse_bench.worker import measure, proof
 from slidesparse_bench.worker.engines import Engine, create_engine
+from slidesparse_bench.worker.host import AnyHost, Host
 from slidesparse_bench.worker.phases import PhaseLog
 
 
@@ -51,6 +53,8 @@ def measure_cells(request: Request, engine: Engine, phases: PhaseLog, folder: Pa
     An engine that does not start fails its last cell, whose limits it was started with.
     """
     asked = request.cells[-1]
+    # Elsewhere the engine places its threads itself (CPU) or pretends to compute (fake).
+    host = Host() if request.device_kind == "cuda" else AnyHost()
     try:
         engine.start()
         load_time_s = phases.seconds()
@@ -58,7 +62,9 @@ def measure_cells(request: Request, engine: Engine, phases: PhaseLog, folder: Pa
             phases.begin(asked.cell_id)
             _make_ready(folder / asked.folder, asked)
             engine.begin(asked)
-            result = _measure_cell(request, asked, engine, phases, load_time_s, warm=number > 0)
+            rounds, warmup_iterations = _run_cell(engine, asked, host, phases, warm=number > 0)
+            phases.enter(Phase.VERIFY)
+            result = _result(request, asked, engine, rounds, warmup_iterations, load_time_s)
             write_json(folder / asked.folder / RESULT, result)
     except HarnessVerdict as verdict:
         print(verdict.log_line, file=sys.stderr, flush=True)
@@ -79,26 +85,32 @@ def _make_ready(folder: Path, asked: CellRequest) -> None:
     print(f"slidesparse measures {asked.cell_id}, attempt {asked.attempt}", flush=True)
 
 
-def _measure_cell(
+def _run_cell(
+    engine: Engine, asked: CellRequest, host: Host, phases: PhaseLog, *, warm: bool
+) -> tuple[list[Round], int]:
+    """The measured rounds, and how many iterations warmed up for them."""
+    cell, settings = Cell.parse(asked.cell_id), asked.measurement
+    phases.enter(Phase.WARM_UP)
+    warmed = measure.warm_up(engine, cell, settings, host, warm=warm)
+    phases.enter(Phase.MEASURE)
+    rounds = measure.measure(engine, cell, settings, host, warmed.iteration_s)
+    return rounds, warmed.iterations
+
+
+def _result(
     request: Request,
     asked: CellRequest,
     engine: Engine,
-    phases: PhaseLog,
+    rounds: list[Round],
+    warmup_iterations: int,
     load_time_s: float,
-    *,
-    warm: bool,
 ) -> Result:
-    cell, settings = Cell.parse(asked.cell_id), asked.measurement
-    phases.enter(Phase.WARM_UP)
-    warmup_iterations = measure.warm_up(engine, cell, settings, warm=warm)
-    phases.enter(Phase.MEASURE)
-    rounds = measure.measure(engine, cell, settings)
-    phases.enter(Phase.VERIFY)
+    cell = Cell.parse(asked.cell_id)
     metrics = measure.metrics(
         rounds,
         cell,
-        settings,
-        kernel=measure.check_kernel(engine.kernels(), cell, request.kernel_pattern),
+        asked.measurement,
+        kernel=proof.check_kernel(engine.kernels(), cell, request.kernel_pattern),
         warmup_iterations=warmup_iterations,
         load_time_s=load_time_s,
         memory=engine.memory_gib(),

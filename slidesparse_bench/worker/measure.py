@@ -1,49 +1,63 @@
-"""Warm-up, measurement and proof, the same for every engine."""
+"""Warm-up and measurement, the same for every engine."""
 
 from __future__ import annotations
 
 import math
-import re
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from slidesparse_bench.cell import Cell, Stage, Workload
-from slidesparse_bench.errors import HarnessVerdict
+from slidesparse_bench.cell import Cell, Stage
 from slidesparse_bench.settings import Measurement
 from slidesparse_bench.spread import outlier_count, spread
-from slidesparse_bench.wire import Metrics, ObservedM, Round, Spread, Step
+from slidesparse_bench.wire import Metrics, Round, Spread
 from slidesparse_bench.worker.engines import Engine
+from slidesparse_bench.worker.host import SLOW, Host
+from slidesparse_bench.worker.proof import stage_steps, verify
 
 STEADY = 0.05
 """Warm-up ends when the newest quarter of its samples is this close to the quarter before."""
-
-
 WARM_SHARE = 0.25
 """How much of `min_warmup_s` a cell needs that follows another: the device has not been idle."""
+MOST_REPEATS = 2
+"""How often a measurement on a slow host is begun anew; after that it is marked."""
 
 
-def warm_up(engine: Engine, cell: Cell, settings: Measurement, *, warm: bool = False) -> int:
-    """Run single iterations until the step time is steady; returns how many it took.
+@dataclass(frozen=True)
+class WarmUp:
+    """How many iterations it took, and how long the last one was."""
+
+    iterations: int
+    iteration_s: float
+
+
+def warm_up(
+    engine: Engine, cell: Cell, settings: Measurement, host: Host, *, warm: bool = False
+) -> WarmUp:
+    """Run single iterations until the step time is steady.
 
     `warm`: the same engine has measured another cell just before.
     """
     least_s = settings.min_warmup_s * (WARM_SHARE if warm else 1.0)
+    host.settle()
     samples: list[float] = []
-    elapsed_s = 0.0
-    for done in range(1, settings.max_warmup_iterations + 1):
-        one = _run(engine, cell, 1)
-        elapsed_s += one.elapsed_s
-        samples += _warmup_samples(one, cell)
-        if elapsed_s >= least_s and is_steady(samples):
-            return done
-    return settings.max_warmup_iterations
+    rounds: list[Round] = []
+    while len(rounds) < settings.max_warmup_iterations:
+        rounds.append(_run(engine, cell, host, 1, 0))
+        samples += _warmup_samples(rounds[-1], cell)
+        if sum(each.elapsed_s for each in rounds) >= least_s and is_steady(samples):
+            break
+    return WarmUp(len(rounds), rounds[-1].counted_s)
 
 
-def _run(engine: Engine, cell: Cell, iterations: int) -> Round:
+def _run(engine: Engine, cell: Cell, host: Host, iterations: int, lead: int) -> Round:
     """Run and prove at once: a wrong batch ends the attempt at its first round."""
-    done = engine.run(iterations)
+    before = host.slowdown()
+    done = engine.run(iterations, lead)
+    after = host.slowdown()
     verify([done], cell)
-    return done
+    known = [each for each in (before, after) if each is not None]
+    return replace(done, host_slowdown=max(known, default=None))
 
 
 def is_steady(samples: Sequence[float]) -> bool:
@@ -65,13 +79,37 @@ def _warmup_samples(done: Round, cell: Cell) -> list[float]:
     return [sum(times[i * third : (i + 1) * third]) for i in range(3)]
 
 
-def measure(engine: Engine, cell: Cell, settings: Measurement) -> list[Round]:
+def measure(
+    engine: Engine, cell: Cell, settings: Measurement, host: Host, iteration_s: float
+) -> list[Round]:
+    """Measure on a host that is not slowed down, as far as a few new beginnings can find one.
+
+    `iteration_s` is what one iteration took at the end of the warm-up.
+    """
+    for _ in range(1 + MOST_REPEATS):
+        host.settle()
+        rounds = _measure_once(engine, cell, settings, host, iteration_s)
+        if not is_slow(host_slowdown(rounds)):
+            break
+    return rounds
+
+
+def is_slow(slowdown: float | None) -> bool:
+    """Whether a host was slow enough to move the numbers of small models."""
+    return slowdown is not None and slowdown > SLOW
+
+
+def _measure_once(
+    engine: Engine, cell: Cell, settings: Measurement, host: Host, iteration_s: float
+) -> list[Round]:
     """Run rounds until the interval is narrow enough or the method's count is reached."""
+    lead = math.ceil(settings.lead_in_s / iteration_s)
     if settings.fixed_iterations is not None:
-        return [_run(engine, cell, settings.fixed_iterations)]
+        return [_run(engine, cell, host, settings.fixed_iterations, lead)]
     limit = cell.workload.max_iterations
     least = settings.min_iterations if cell.stage is Stage.PREFILL else 1
-    rounds = [_run(engine, cell, min(least, limit))]
+    for_time = math.ceil(settings.min_measure_s / iteration_s)
+    rounds = [_run(engine, cell, host, min(max(least, for_time), limit), lead)]
     while (done := _iterations(rounds)) < limit:
         missing = max(
             _missing_for_precision(step_spread(rounds, cell), done, settings),
@@ -79,8 +117,17 @@ def measure(engine: Engine, cell: Cell, settings: Measurement) -> list[Round]:
         )
         if not missing:
             break
-        rounds.append(_run(engine, cell, min(missing, limit - done)))
+        rounds.append(_run(engine, cell, host, min(missing, limit - done), lead))
     return rounds
+
+
+def host_slowdown(rounds: Sequence[Round]) -> float | None:
+    """Of all rounds together, each weighted with its time; None where nobody looked."""
+    known = [each for each in rounds if each.host_slowdown is not None]
+    if len(known) < len(rounds):
+        return None
+    slowdowns = [each.host_slowdown or 1.0 for each in known]
+    return statistics.fmean(slowdowns, weights=[each.counted_s for each in known])
 
 
 def precision_reached(times: Spread, settings: Measurement) -> bool:
@@ -100,27 +147,16 @@ def _missing_for_precision(times: Spread, done: int, settings: Measurement) -> i
 
 
 def _missing_for_time(rounds: Sequence[Round], done: int, settings: Measurement) -> int:
-    elapsed_s = sum(each.elapsed_s for each in rounds)
-    return max(0, math.ceil((settings.min_measure_s - elapsed_s) / elapsed_s * done))
+    counted_s = _counted_s(rounds)
+    return max(0, math.ceil((settings.min_measure_s - counted_s) / counted_s * done))
 
 
 def _iterations(rounds: Sequence[Round]) -> int:
     return sum(each.iterations for each in rounds)
 
 
-def stage_steps(rounds: Sequence[Round], cell: Cell) -> list[list[Step]]:
-    """The steps that the cell is about, one list per sequence that starts anew.
-
-    Prefill: all steps of a round. Decode: the steps of each iteration after its prefill step.
-    """
-    if cell.stage is Stage.PREFILL:
-        return [list(each.steps) for each in rounds]
-    sequences: list[list[Step]] = []
-    for each in rounds:
-        length = max(1, len(each.steps) // each.iterations)
-        starts = range(0, len(each.steps), length)
-        sequences += [list(each.steps[start + 1 : start + length]) for start in starts]
-    return [sequence for sequence in sequences if sequence]
+def _counted_s(rounds: Sequence[Round]) -> float:
+    return sum(each.counted_s for each in rounds)
 
 
 def step_spread(rounds: Sequence[Round], cell: Cell) -> Spread:
@@ -130,69 +166,6 @@ def step_spread(rounds: Sequence[Round], cell: Cell) -> Spread:
 
 def _step_times(rounds: Sequence[Round], cell: Cell) -> list[list[float]]:
     return [[step.time_ms for step in steps] for steps in stage_steps(rounds, cell)]
-
-
-def verify(rounds: Sequence[Round], cell: Cell) -> ObservedM:
-    """Prove that every step ran the M that was asked for, and every token was produced.
-
-    Raises:
-        HarnessVerdict: `m_mismatch`, with the first step that differs.
-    """
-    workload = cell.workload
-    for each in rounds:
-        expected = _expected_steps(cell, each.iterations)
-        _compare_steps(each.steps, expected, cell)
-        requests = each.iterations * workload.max_num_seqs
-        produced = (each.num_requests, each.prompt_tokens, each.output_tokens)
-        asked = (requests, requests * workload.prompt_len, requests * workload.output_len)
-        if produced != asked:
-            raise HarnessVerdict(
-                "m_mismatch",
-                f"{produced[0]} requests with {produced[1]} prompt and {produced[2]} output tokens "
-                f"came back; {asked[0]}, {asked[1]} and {asked[2]} were asked for",
-            )
-    sizes = [step.tokens for steps in stage_steps(rounds, cell) for step in steps]
-    return ObservedM(min=min(sizes), max=max(sizes), steps=len(sizes))
-
-
-def _expected_steps(cell: Cell, iterations: int) -> list[int]:
-    """Tokens of each step of a round."""
-    if cell.stage is Stage.PREFILL:
-        return [cell.m] * iterations
-    first = cell.m * cell.workload.prompt_len
-    return [first, *[cell.m] * (cell.workload.output_len - 1)] * iterations
-
-
-def _compare_steps(steps: Sequence[Step], expected: Sequence[int], cell: Cell) -> None:
-    requests = cell.workload.max_num_seqs
-    for number, (step, tokens) in enumerate(zip(steps, expected, strict=False), start=1):
-        if step.tokens != tokens or step.requests != requests:
-            raise HarnessVerdict(
-                "m_mismatch",
-                f"step {number} ran {step.tokens} tokens of {step.requests} requests; "
-                f"{tokens} tokens of {requests} requests were asked for (M = {cell.m})",
-            )
-    if len(steps) != len(expected):
-        raise HarnessVerdict(
-            "m_mismatch",
-            f"{len(steps)} steps ran where {len(expected)} of M = {cell.m} were asked for",
-        )
-
-
-def check_kernel(kernels: dict[str, int], cell: Cell, kernel_pattern: str) -> str:
-    """The kernel classes that ran, as one text; proof that the backend was the one asked for.
-
-    Raises:
-        HarnessVerdict: `wrong_kernel`, naming what ran instead.
-    """
-    if not kernels:
-        raise HarnessVerdict("wrong_kernel", "the loaded model has no quantized linear kernel")
-    wrong = sorted(name for name in kernels if re.match(kernel_pattern, name) is None)
-    if wrong:
-        raise HarnessVerdict(
-            "wrong_kernel", f"backend {cell.backend} was asked for, {', '.join(wrong)} ran"
-        )
-    return "+".join(sorted(kernels))
 
 
 def metrics(
@@ -206,16 +179,15 @@ def metrics(
     memory: dict[str, float | None],
 ) -> Metrics:
     """The numbers of a passed cell, from its raw rounds (units: see `wire.Metrics`)."""
-    elapsed = sum(each.elapsed_s for each in rounds)
-    requests = sum(each.num_requests for each in rounds)
-    prompt = sum(each.prompt_tokens for each in rounds)
-    output = sum(each.output_tokens for each in rounds)
     observed = verify(rounds, cell)
+    elapsed, workload = _counted_s(rounds), cell.workload
+    requests = _iterations(rounds) * workload.max_num_seqs
+    prompt, output = requests * workload.prompt_len, requests * workload.output_len
     times = step_spread(rounds, cell)
     prompt_rate, output_rate = prompt / elapsed, output / elapsed
     if cell.stage is Stage.DECODE:
         decode_s = sum(step.time_ms for steps in stage_steps(rounds, cell) for step in steps) / 1e3
-        prefill_s = sum(step.time_ms for each in rounds for step in each.steps) / 1e3 - decode_s
+        prefill_s = elapsed - decode_s
         output_rate = observed.steps * cell.m / decode_s
         prompt_rate = prompt / prefill_s
     return Metrics(
@@ -232,22 +204,20 @@ def metrics(
         m_observed=observed,
         kernel=kernel,
         precision_reached=precision_reached(times, settings),
-        warmup_iterations=warmup_iterations,
+        warmup_iterations=warmup_iterations + sum(each.lead for each in rounds),
         load_time_s=load_time_s,
         model_memory_gib=memory.get("model_memory_gib"),
         kv_cache_gib=memory.get("kv_cache_gib"),
         peak_memory_gib=memory.get("peak_memory_gib"),
         precision=settings.precision,
         outlier_steps=outlier_count(_step_times(rounds, cell)),
+        host_slowdown=host_slowdown(rounds),
+        disturbed=_disturbed(rounds),
     )
 
 
-def kv_capacity_verdict(
-    workload: Workload, needed_bytes: float, available_bytes: float
-) -> HarnessVerdict:
-    """vLLM starts when one sequence fits; a step of exactly M needs room for the whole batch."""
-    return HarnessVerdict(
-        "kv_cache_insufficient",
-        f"needs {needed_bytes / 2**20:.1f} MiB of KV cache for {workload.max_num_seqs} sequences "
-        f"of {workload.max_model_len} tokens, {available_bytes / 2**20:.1f} MiB are available",
-    )
+def _disturbed(rounds: Sequence[Round]) -> list[str]:
+    slow = host_slowdown(rounds)
+    if not is_slow(slow):
+        return []
+    return [f"the host's CPU took {slow:.2f} times its best for the same work"]

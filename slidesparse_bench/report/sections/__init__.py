@@ -8,6 +8,7 @@ from __future__ import annotations
 from slidesparse_bench.report.sections import (
     appendix,
     completeness,
+    engines,
     failures,
     methods,
     not_run,
@@ -28,5 +29,6 @@ SECTIONS = (
     time_account.section,
     completeness.section,
     methods.section,
+    engines.section,
     appendix.section,
 )

@@ -58,8 +58,9 @@ def _files(view: RunView) -> str:
             bullets(
                 [
                     (
-                        "beside this report: `results.csv` (one row per cell), `speedup.csv` (the rates "
-                        "and speed-ups of the tables above), `plots/`"
+                        "beside this report: `results.csv` (one row per cell), `metrics.csv` (every "
+                        "metric of every cell), `speedup.csv` (the rates and speed-ups of the tables "
+                        "above), `plots/`"
                     ),
                     (
                         f"`{run}/matrix.yaml`, `plan.json`, `environment.json`: what was asked for, "
@@ -68,13 +69,21 @@ def _files(view: RunView) -> str:
                     f"`{run}/journal.jsonl` (every event), `status.json` (its sum)",
                     (
                         f"`{run}/cells/<cell id>/attempt-<n>/`: `request.json`, `result.json`, "
-                        "`attempt.json`, `worker.log`, `phases.jsonl`; the evidence of failures is "
-                        "given relative to the run folder"
+                        "`attempt.json`, `worker.log`, `phases.jsonl`, `telemetry.csv`; the evidence "
+                        "of failures is given relative to the run folder"
                     ),
+                    *_engine_files(view),
                 ]
             ),
         ]
     )
+
+
+def _engine_files(view: RunView) -> list[str]:
+    if not any(attempt.engine for each in view.cells for attempt in each.record.attempts):
+        return []
+    text = "request, log and phases of an engine that cells shared; their attempts link to them"
+    return [f"`{view.folder}/engines/<n>/`: {text}"]
 
 
 def _all_cells(view: RunView) -> str:

@@ -6,13 +6,16 @@ import itertools
 from collections.abc import Iterable
 
 from slidesparse_bench.records import Attempt, Failure
+from slidesparse_bench.report.cell_view import CellView
 from slidesparse_bench.report.csv_file import duration_s
-from slidesparse_bench.report.markdown import code, counted, details, plain, shortened
+from slidesparse_bench.report.markdown import blocks, code, counted, details, plain, shortened
 from slidesparse_bench.report.table import Column, Table, as_markdown
-from slidesparse_bench.report.view import CellView, changes_of, grouped, without_numbers
+from slidesparse_bench.report.view import RunView, grouped, without_numbers
 from slidesparse_bench.units import format_duration
+from slidesparse_bench.wire import Phase
 
 _REASON_LIMIT = 160
+_SERVING = frozenset({Phase.WARM_UP, Phase.MEASURE, Phase.VERIFY, Phase.DONE})
 
 
 def tried(cells: list[CellView]) -> str:
@@ -69,8 +72,12 @@ def _stopped(view: CellView) -> str:
 
 
 def _outcome(attempt: Attempt) -> str:
+    """What became of it; a failure in a shared engine proves nothing of the cell."""
     if attempt.failure:
-        return code(attempt.failure.failure_class)
+        company = " in a shared engine" if attempt.isolation == "engine" else ""
+        return f"{code(attempt.failure.failure_class)}{company}"
+    if attempt.metrics and attempt.metrics.disturbed:
+        return "measured, but disturbed"
     return "worked" if attempt.ended else "did not end"
 
 
@@ -79,26 +86,47 @@ def _time_of(cells: Iterable[CellView]) -> str:
     return format_duration(sum(known)) if known else "not recorded"
 
 
-def all_attempts(cells: list[CellView]) -> str:
+def all_attempts(view: RunView, cells: list[CellView]) -> str:
     """Every attempt at these cells, closed until the reader opens it."""
-    rows = tuple(_row(view, attempt) for view in cells for attempt in view.record.attempts)
+    rows = tuple(_row(view, each, attempt) for each in cells for attempt in each.record.attempts)
     if not rows:
         return ""
-    titles = ("settings", "duration", "outcome", "evidence", "why tried")
-    columns = (Column("cell"), Column("n", right=True), *map(Column, titles))
-    text = (
-        "Evidence is given relative to `cells/<cell>/attempt-<n>/` of the run folder.\n\n"
-        + as_markdown(Table(columns, rows))
+    titles = ("process", "settings", "duration", "outcome", "evidence", "why tried")
+    numbers = ("n", "trial") if view.run.trials > 1 else ("n",)
+    columns = (
+        Column("cell"),
+        *(Column(title, right=True) for title in numbers),
+        *map(Column, titles),
+    )
+    text = blocks(
+        [
+            "Evidence is given relative to `cells/<cell>/attempt-<n>/` of the run folder.",
+            _company(cells),
+            as_markdown(Table(columns, rows)),
+        ]
     )
     return details(f"All {counted(len(rows), 'attempt')}", text)
 
 
-def _row(view: CellView, attempt: Attempt) -> tuple[str | int, ...]:
-    folder = f"cells/{view.id}/attempt-{attempt.n}/"
+def _company(cells: list[CellView]) -> str:
+    """What a failure in a shared engine means, where there is one."""
+    attempts = [attempt for each in cells for attempt in each.record.attempts]
+    if not any(each.failure and each.isolation == "engine" for each in attempts):
+        return ""
     return (
-        code(view.id),
+        "An engine that several cells share may die of what another cell did. A failure there is no "
+        "reason to call its cell failed: it is tried again in a process of its own."
+    )
+
+
+def _row(view: RunView, cell: CellView, attempt: Attempt) -> tuple[str | int, ...]:
+    folder = f"cells/{cell.id}/attempt-{attempt.n}/"
+    return (
+        code(cell.id),
         attempt.n,
-        ", ".join(changes_of(view, attempt)) or "as planned",
+        *([attempt.trial] if view.run.trials > 1 else []),
+        _process(view, attempt),
+        ", ".join(cell.settings_changed(attempt)) or "as planned",
         "not recorded" if attempt.duration_s is None else format_duration(attempt.duration_s),
         f"{_outcome(attempt)}, {ending(attempt)}",
         evidence_text(attempt.failure).replace(folder, "") if attempt.failure else "",
@@ -106,10 +134,25 @@ def _row(view: CellView, attempt: Attempt) -> tuple[str | int, ...]:
     )
 
 
+def _process(view: RunView, attempt: Attempt) -> str:
+    """`own`, or `engine 3, cell 4 of 4`: of those that it turned to."""
+    if attempt.engine is None:
+        return "shared engine" if attempt.isolation == "engine" else "own"
+    if attempt.failure and attempt.phase not in _SERVING:
+        return f"engine {plain(attempt.engine)}, before its first cell"
+    served = [
+        each for served in view.processes for _, each in served if each.engine == attempt.engine
+    ]
+    place = next(place for place, each in enumerate(served, start=1) if each is attempt)
+    return f"engine {plain(attempt.engine)}, cell {place} of {len(served)}"
+
+
 def ending(attempt: Attempt | None) -> str:
     """How the process ended, and in which phase: `exit code 1 in phase `profile_memory``."""
     if attempt is None:
         return "no attempt on record"
+    if attempt.ending == "measured":
+        return "its engine went on with the next cell"
     how = f"exit code {attempt.exit_code}" if attempt.exit_code is not None else "no exit code"
     if attempt.signal:
         how = f"signal {attempt.signal}"

@@ -7,6 +7,7 @@ from typing import Any
 
 from slidesparse_bench.records import CellState, Failure
 from slidesparse_bench.report import advice
+from slidesparse_bench.report.cell_view import CellView
 from slidesparse_bench.report.groups import Series
 from slidesparse_bench.report.markdown import (
     blocks,
@@ -20,7 +21,7 @@ from slidesparse_bench.report.markdown import (
     shortened,
 )
 from slidesparse_bench.report.sections.attempts import all_attempts, ending, evidence_text, tried
-from slidesparse_bench.report.view import CellView, RunView, grouped, without_numbers
+from slidesparse_bench.report.view import RunView, grouped, without_numbers
 
 CAUSES_SHOWN = 3
 _LINE_LIMIT = 400
@@ -63,7 +64,7 @@ def _class_block(view: RunView, name: str, cells: list[CellView]) -> str:
             _root_causes(cells),
             "What was tried:",
             tried(cells),
-            all_attempts(cells),
+            all_attempts(view, cells),
         ]
     )
 
@@ -178,6 +179,6 @@ def _recovered(view: RunView) -> str:
             f"### Passed after a failure: {counted(len(cells), 'cell')}",
             affected(view, cells),
             tried(cells),
-            all_attempts(cells),
+            all_attempts(view, cells),
         ]
     )

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from slidesparse_bench.records import CellState
+from slidesparse_bench.report.cell_view import CellView
 from slidesparse_bench.report.markdown import blocks, code, counted, details, plain
 from slidesparse_bench.report.sections.failures import affected
 from slidesparse_bench.report.table import Column, Table, as_markdown
-from slidesparse_bench.report.view import CellView, RunView, grouped, without_numbers
+from slidesparse_bench.report.view import RunView, grouped, without_numbers
 
 
 def section(view: RunView) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from slidesparse_bench.cell import Cell, Stage
 from slidesparse_bench.records import CellState
+from slidesparse_bench.report.cell_view import CellView
 from slidesparse_bench.report.groups import Series
 from slidesparse_bench.report.markdown import blocks, m_ranges, percent, plain
 from slidesparse_bench.report.table import Column, Table, Value, as_markdown
-from slidesparse_bench.report.view import CellView, RunView, grouped
+from slidesparse_bench.report.view import RunView, grouped
 
 
 def section(view: RunView) -> str:

@@ -7,21 +7,29 @@ from collections.abc import Callable, Iterator
 
 from slidesparse_bench.cell import Stage
 from slidesparse_bench.report import plots
+from slidesparse_bench.report.cell_view import CellView
 from slidesparse_bench.report.figures import PLOT_FOLDER, LineFigure, group_figure
 from slidesparse_bench.report.groups import Group, Ratio, Series, groups_of, half_width
 from slidesparse_bench.report.markdown import blocks, bullets, counted, listed, percent
+from slidesparse_bench.report.sections.limits import how_to_read, limits
+from slidesparse_bench.report.sections.trials import trials
 from slidesparse_bench.report.table import Column, Table, Value, as_markdown
-from slidesparse_bench.report.view import CellView, RunView
+from slidesparse_bench.report.view import RunView
 from slidesparse_bench.units import format_rate
 
 _HOW_TO_READ = """\
-A rate is followed by half of its 95 % confidence interval, then by the number of attempts where it \
-took more than one. In place of a missing number stands the reason. Marks such as [1] point at the \
-notes under the tables. A speed-up is a quotient of two rates of the same row; its ± combines the \
-intervals of both, and `~` marks one whose interval contains 1: no difference was found. The \
-intervals describe the scatter within one attempt; two attempts at the same cell differ by more \
-(see Methods). `same kernel` marks a ratio of two cells that ran the same kernel class: it shows \
-how far two processes differ, not two backends."""
+A rate is followed by half of its 95 % confidence interval, then by the number of attempts where \
+there were more of them than trials. In place of a missing number stands the reason. Marks such as [1] \
+point at the notes under the tables. A speed-up is a quotient of two rates of the same row; its ± \
+combines the intervals of both, and `~` marks one whose interval contains 1: no difference was \
+found. `same kernel` marks a ratio of two cells that ran the same kernel class: it shows how far two \
+processes differ, not two backends."""
+_ONE_TRIAL = """\
+The intervals describe the scatter within one attempt; two attempts at the same cell differ by more \
+(see Methods)."""
+_SEVERAL_TRIALS = """\
+Every number stands on {trials} trials, each in another process; its interval is the wider one of \
+that between the trials and that within them."""
 
 
 def section(view: RunView) -> str:
@@ -30,10 +38,27 @@ def section(view: RunView) -> str:
     return blocks(
         [
             "## Throughput and speed-up",
-            _HOW_TO_READ if groups else "No cell can be shown by M.",
+            _how_to_read(view) if groups else "No cell can be shown by M.",
+            how_to_read(view) if groups else "",
+            _common(view),
             "" if drawable else f"There are no plots: {reason}.",
             *(_group(view, group, drawable) for group in groups),
         ]
+    )
+
+
+def _how_to_read(view: RunView) -> str:
+    count = view.run.trials
+    scatter = _ONE_TRIAL if count == 1 else _SEVERAL_TRIALS.format(trials=count)
+    return f"{_HOW_TO_READ} {scatter}"
+
+
+def _common(view: RunView) -> str:
+    """Notes that would stand on every number."""
+    if not view.common_notes:
+        return ""
+    return blocks(
+        ["True of every number of this run, and so not marked:", bullets(view.common_notes)]
     )
 
 
@@ -45,6 +70,8 @@ def _group(view: RunView, group: Group, drawable: bool) -> str:
             _throughput(view, group),
             _speedup(view, group),
             view.note_lines(group.cells.values()),
+            trials(group),
+            limits(view, group),
             _image(figure),
         ]
     )
@@ -84,7 +111,7 @@ def _rate_text(view: RunView, group: Group, cell: CellView | None) -> str:
     if rate is None:
         return cell.missing
     attempts = len(cell.record.attempts)
-    tried = f", {attempts} attempts" if attempts > 1 else ""
+    tried = f", {attempts} attempts" if attempts > len(cell.standing) else ""
     return f"{format_rate(rate)}{_plus_minus(half_width(cell))}{tried}{view.marks(cell)}"
 
 
@@ -141,7 +168,7 @@ def _plain_rate(view: RunView, group: Group, m: int, series: Series) -> str:
     rate = group.rate(cell)
     if cell is None or rate is None:
         return cell.missing if cell else "not planned"
-    return f"{format_rate(rate)}{view.marks(cell)}"
+    return f"{format_rate(rate)}{view.marks_in_comparison(cell)}"
 
 
 def _ratio_text(view: RunView, group: Group, m: int, series: Series) -> str:
@@ -157,7 +184,7 @@ def _ratio_text(view: RunView, group: Group, m: int, series: Series) -> str:
         "best" if other == series else _factor(group.ratio(m, series, other)) for other in against
     ]
     same = ", same kernel" if _same_kernel(group, m, series) else ""
-    return f"{' / '.join(factors)}{_widest(ratios)}{same}{view.marks(cell)}"
+    return f"{' / '.join(factors)}{_widest(ratios)}{same}{view.marks_in_comparison(cell)}"
 
 
 def _same_kernel(group: Group, m: int, series: Series) -> bool:

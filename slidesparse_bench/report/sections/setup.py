@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from slidesparse_bench.report.clock import shown
+from slidesparse_bench.report.changes import changes_of
 from slidesparse_bench.report.markdown import blocks, code, details, fence, plain
-from slidesparse_bench.report.table import Column, Table, as_markdown
+from slidesparse_bench.report.moments import shown
+from slidesparse_bench.report.table import Column, Table, Value, as_markdown
 from slidesparse_bench.report.view import RunView
+from slidesparse_bench.sittings import sittings_of
 
 
 def section(view: RunView) -> str:
@@ -21,6 +24,7 @@ def section(view: RunView) -> str:
             "## What ran and on what",
             as_markdown(Table((Column("What"), Column("Value")), tuple(rows))),
             absent,
+            _sittings(view),
             _matrix(view),
         ]
     )
@@ -35,9 +39,11 @@ def _facts(view: RunView) -> list[tuple[str, str]]:
         ("state", view.run.state.value),
         ("devices", devices(view)),
         ("driver", _driver(view)),
+        *([("GPU settings", _gpu_settings(view))] if view.gpus else []),
         ("host", _host(environment.get("cpu"))),
         ("engine", _text(environment.get("engine"))),
         ("versions", _versions(environment.get("versions"))),
+        ("seed", _text(environment.get("seed"))),
         ("Python", _text(environment.get("python"))),
         ("platform", _text(environment.get("platform"))),
         ("slidesparse-bench", _text(environment.get("slidesparse_bench"))),
@@ -98,12 +104,49 @@ def _host(cpu: Any) -> str:
     return ", ".join(part for part in parts if part)
 
 
+def _gpu_settings(view: RunView) -> str:
+    """`power limit 700 W, ECC on`, once for all GPUs when they are set alike."""
+    texts = {f"GPU {gpu.get('index', n)}": _settings(gpu) for n, gpu in enumerate(view.gpus)}
+    if len(set(texts.values())) == 1:
+        return next(iter(texts.values()))
+    return "; ".join(f"{label}: {text or 'not recorded'}" for label, text in texts.items())
+
+
+def _settings(gpu: Mapping[str, Any]) -> str:
+    numbers = [
+        f"{words} {gpu[name]:g} {unit}"
+        for name, words, unit in _AMOUNTS
+        if isinstance(gpu.get(name), (int, float))
+    ]
+    switches = [
+        f"{words} {'on' if gpu[name] else 'off'}"
+        for name, words in _SWITCHES
+        if isinstance(gpu.get(name), bool)
+    ]
+    pcie = [f"PCIe {_text(gpu['pcie'])}"] if gpu.get("pcie") else []
+    return ", ".join([*numbers, *switches, *pcie])
+
+
+_AMOUNTS = (
+    ("power_limit_w", "power limit", "W"),
+    ("application_sm_clock_mhz", "application SM clock", "MHz"),
+    ("max_sm_clock_mhz", "highest SM clock", "MHz"),
+)
+_SWITCHES = (("persistence_mode", "persistence mode"), ("ecc", "ECC"), ("mig", "MIG"))
+_FIRST = re.compile(
+    r"vllm.*|torch|triton|transformers|compressed-tensors|nvidia-cu(blas|sparselt).*"
+)
+"""Distributions that readers look for; the others are in the section on engines."""
+
+
 def _versions(versions: Any) -> str:
+    """The first among them; all are listed in the section on engines."""
     if not isinstance(versions, Mapping):
         return _text(versions)
-    return ", ".join(
-        f"{name} {version}" for name, version in sorted(versions.items()) if version is not None
-    )
+    known = {str(name): version for name, version in versions.items() if version is not None}
+    first = [f"{name} {known[name]}" for name in sorted(known) if _FIRST.fullmatch(name)]
+    hidden = len(known) - len(first)
+    return ", ".join([*first, *([f"{hidden} more under Engines"] if hidden else [])])
 
 
 def _pairs(values: Any) -> str:
@@ -121,6 +164,34 @@ def _pair(name: str, value: Any) -> str:
 
 def _text(value: Any) -> str:
     return "" if value is None else plain(str(value))
+
+
+def _sittings(view: RunView) -> str:
+    """Every command that worked on this run, when there was more than one."""
+    sittings = sittings_of(view.environment)
+    if len(sittings) < 2:
+        return ""
+    changed = {change.began: change for change in changes_of(view.environment)}
+    rows: list[tuple[Value, ...]] = []
+    for number, sitting in enumerate(sittings, start=1):
+        began = str(sitting.get("began"))
+        told = ", ".join(map(plain, changed[began].told)) if began in changed else "nothing"
+        rows.append(
+            (number, shown(began), command_line(sitting.get("command")), told if rows else "")
+        )
+    columns = (
+        Column("n", right=True),
+        Column("began"),
+        Column("command"),
+        Column("changed since the one before"),
+    )
+    return blocks(
+        [
+            "### Sittings",
+            f"{len(rows)} commands worked on this run:",
+            as_markdown(Table(columns, tuple(rows))),
+        ]
+    )
 
 
 def _matrix(view: RunView) -> str:

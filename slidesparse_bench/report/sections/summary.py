@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from slidesparse_bench.feasibility import FitVerdict
 from slidesparse_bench.records import CellState, RunState
 from slidesparse_bench.report import advice
-from slidesparse_bench.report.clock import seconds_between, shown
+from slidesparse_bench.report.cell_view import CellView
+from slidesparse_bench.report.changes import changes_before
 from slidesparse_bench.report.groups import Group, Ratio, Series, groups_of
 from slidesparse_bench.report.markdown import blocks, bullets, code, counted, percent, plain
+from slidesparse_bench.report.moments import seconds_between, shown
 from slidesparse_bench.report.sections.setup import devices
-from slidesparse_bench.report.view import CellView, RunView
+from slidesparse_bench.report.view import RunView
 from slidesparse_bench.units import format_duration
 
 REASONS_SHOWN = 4
@@ -47,9 +49,23 @@ def _warnings(view: RunView) -> Iterator[str]:
         )
     if not view.environment:
         yield "> **`environment.json` is missing**: nothing here says what the numbers ran on."
+    if view.changes:
+        yield _changed(view)
     if view.run.state is not RunState.FINISHED:
         word = "was interrupted" if view.run.state is RunState.INTERRUPTED else "has not finished"
         yield f"> **This run {word}.** The report shows what is on record so far."
+
+
+def _changed(view: RunView) -> str:
+    """Numbers from both sides of a change stand in one table."""
+    told = "; ".join(f"{shown(change.began)}: {change.shortly}" for change in view.changes)
+    numbers = [each for each in view.cells if each.standing]
+    later = sum(changes_before(view.changes, each.standing[-1]) > 0 for each in numbers)
+    return (
+        f"> **The machine or the software changed while this run was made** ({told}). "
+        f"{later:,} of {counted(len(numbers), 'number')} were measured afterwards and are marked: do "
+        "not compare them with the others, or measure all of them again (`slidesparse run --fresh`)."
+    )
 
 
 def _outcome(view: RunView) -> str:
@@ -75,7 +91,7 @@ def _circumstances(view: RunView) -> str:
     took = f" over {format_duration(wall_s)}" if wall_s is not None else ""
     where = f" Device: {devices(view)}." if devices(view) else " The device is not on record."
     return (
-        f"{counted(attempts, 'attempt')} from {shown(view.run.created)} to "
+        f"{counted(attempts, 'attempt')} in {counted(len(view.processes), 'process')} from {shown(view.run.created)} to "
         f"{shown(view.run.updated)}{took}.{where}"
     )
 

@@ -18,17 +18,36 @@ def section(view: RunView) -> str:
         [
             "## Time",
             _parts(account) if account.attempts_s else "No attempt recorded its duration.",
-            " ".join([*_wall_clock(account), *_estimate(view), *_untimed(account)]),
+            " ".join(
+                [
+                    f"{counted(attempts, 'attempt')} in {_processes(view)}.",
+                    *_wall_clock(account),
+                    *_estimate(view),
+                    *_untimed(account),
+                ]
+            ),
         ]
     )
+
+
+def _processes(view: RunView) -> str:
+    """`6 worker processes: 1 engine that cells shared (5 attempts), 5 for one attempt each`."""
+    shared = [served for served in view.processes if served[0][1].engine is not None]
+    own = len(view.processes) - len(shared)
+    started = counted(len(view.processes), "worker process")
+    if not shared:
+        return started
+    served = counted(sum(map(len, shared)), "attempt")
+    alone = f", {own:,} for one attempt each" if own else ""
+    return f"{started}: {counted(len(shared), 'engine')} that cells shared ({served}){alone}"
 
 
 def _parts(account: TimeAccount) -> str:
     parts = (
         ("measurement (the generate calls that count)", account.measuring_s),
-        ("engine start-up of attempts that passed, until ready", account.starting_s),
-        ("their rest: warm-up, proof, shut-down", account.rest_of_passed_s),
-        ("attempts without a number", account.failed_s),
+        ("start-up of their processes, until the engine was ready", account.starting_s),
+        ("the rest of these attempts: warm-up, proof, shut-down", account.rest_of_measured_s),
+        ("other attempts: failed, or their number does not count", account.discarded_s),
         ("all attempts", account.attempts_s),
     )
     rows = tuple(
@@ -52,8 +71,8 @@ def _wall_clock(account: TimeAccount) -> list[str]:
             f"{format_duration(idle)} went into planning, waiting for device memory, clean-up "
             "between attempts, and pauses of the run."
         )
-        if account.attempts_s > 1.05 * account.busy_s > 0:
-            overlap = account.attempts_s / account.busy_s
+        if account.recorded_s > 1.05 * account.busy_s > 0:
+            overlap = account.recorded_s / account.busy_s
             texts.append(f"On average {overlap:.1f} attempts ran at once.")
     return texts
 

@@ -28,8 +28,11 @@ class Engine(Protocol):
     def begin(self, asked: CellRequest) -> None:
         """Turn to a cell: its limits hold for the iterations that follow."""
 
-    def run(self, iterations: int) -> Round:
-        """Run iterations of the cell's workload, all requests queued before the first step."""
+    def run(self, iterations: int, lead: int) -> Round:
+        """Run `lead` and then `iterations` iterations of the cell's workload without a pause.
+
+        All requests are queued before the first step.
+        """
 
     def kernels(self) -> dict[str, int]:
         """Classes of the quantized linear kernels in the loaded model, with their layer counts."""

@@ -61,11 +61,11 @@ class FakeEngine:
         self._turn_to(asked)
         self._misbehaviour.turn_to(asked)
 
-    def run(self, iterations: int) -> Round:
+    def run(self, iterations: int, lead: int) -> Round:
         self._misbehaviour.act(self._phases.current)
         workload = self._cell.workload
-        steps = [step for _ in range(iterations) for step in self._iteration()]
-        requests = iterations * workload.max_num_seqs
+        steps = [step for _ in range(lead + iterations) for step in self._iteration()]
+        requests = (lead + iterations) * workload.max_num_seqs
         return Round(
             iterations=iterations,
             elapsed_s=sum(step.time_ms for step in steps) / 1e3,
@@ -74,6 +74,7 @@ class FakeEngine:
             output_tokens=requests * workload.output_len,
             steps=steps,
             began=time.time(),
+            lead=lead,
         )
 
     def kernels(self) -> dict[str, int]:

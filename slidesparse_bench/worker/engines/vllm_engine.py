@@ -30,8 +30,8 @@ from slidesparse_bench.worker.imported import (
     torch_facts,
     versions_of_everything_imported,
 )
-from slidesparse_bench.worker.measure import kv_capacity_verdict
 from slidesparse_bench.worker.phases import PhaseLog
+from slidesparse_bench.worker.proof import kv_capacity_verdict
 
 PHASE_MESSAGES = (
     ("Starting to load model", Phase.LOAD_WEIGHTS),
@@ -91,12 +91,11 @@ class VllmEngine:
             self._scheduler.max_num_active_reqs = asked.max_num_seqs
         self._check_kv_capacity()
 
-    def run(self, iterations: int) -> Round:
+    def run(self, iterations: int, lead: int) -> Round:
         import vllm
 
         workload = self._workload
-        requests = iterations * workload.max_num_seqs
-        prompts = self._random_prompts(requests)
+        prompts = self._random_prompts((lead + iterations) * workload.max_num_seqs)
         sampling = vllm.SamplingParams(
             temperature=0.0, ignore_eos=True, max_tokens=workload.output_len, detokenize=False
         )
@@ -105,7 +104,7 @@ class VllmEngine:
         outputs = self._llm.generate(prompts, sampling, use_tqdm=False)
         elapsed_s = time.perf_counter() - began
         # Also a sign of life for the campaign's silence limit.
-        print(f"slidesparse ran {iterations} iterations in {elapsed_s:.3f} s", flush=True)
+        print(f"slidesparse ran {lead} + {iterations} iterations in {elapsed_s:.3f} s", flush=True)
         return Round(
             iterations=iterations,
             elapsed_s=elapsed_s,
@@ -114,6 +113,7 @@ class VllmEngine:
             output_tokens=sum(len(output.outputs[0].token_ids) for output in outputs),
             steps=self._recorder.steps(),
             began=began_at,
+            lead=lead,
         )
 
     def kernels(self) -> dict[str, int]:

@@ -1,0 +1,30 @@
+"""Moments of a run: read from ISO 8601 texts, and written as a person writes them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def moment(text: str | None) -> datetime | None:
+    """An ISO 8601 time; UTC when it has no zone, None when it is no time."""
+    try:
+        parsed = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+def seconds_between(began: str | None, ended: str | None) -> float | None:
+    """Seconds from one ISO time to another; None when either is missing or they are reversed."""
+    first, last = moment(began), moment(ended)
+    if first is None or last is None or last < first:
+        return None
+    return (last - first).total_seconds()
+
+
+def shown(text: str | None) -> str:
+    """A time as a person writes it: `2026-03-01 10:00 UTC`."""
+    parsed = moment(text)
+    if parsed is None:
+        return text or "not recorded"
+    return f"{parsed:%Y-%m-%d %H:%M} {parsed.tzname()}"
