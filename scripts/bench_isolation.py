@@ -6,7 +6,7 @@ Runs the matrix four times on the first visible GPU, each as a run of its own be
 `engine` (cells share an engine), `cell` (a process each), `again` (like `engine`, to see what two
 processes differ by), `fixed` (like `engine`, with the method's full count of iterations). Given
 again it goes on where it was stopped, by itself after `--limit-s` or from outside. Then it writes
-EVIDENCE.md. Before the first run vLLM is imported once, so that no arm pays for a cold disk.
+EVIDENCE.md. Before the first arm one cell is measured (`warm`), so that none pays for a cold disk.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from slidesparse_bench.cell import PREFILL_ITERATIONS, Cell
+from slidesparse_bench.engine_groups import by_size
+from slidesparse_bench.matrix import load_matrix
 from slidesparse_bench.records import CellRecord, CellState, RunRecord
 from slidesparse_bench.store import JOURNAL, Store, list_runs
 
-ARMS = {"engine": "engine", "cell": "cell", "again": "engine", "fixed": "engine"}
+ARMS = {"warm": "cell", "engine": "engine", "cell": "cell", "again": "engine", "fixed": "engine"}
 """The isolation of each arm."""
 FIXED = f"""
   - {{match: "*.prefill.*", measurement: {{fixed_iterations: {PREFILL_ITERATIONS}}}}}
@@ -39,15 +41,13 @@ def main() -> None:
     parser.add_argument("matrix", type=Path)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--arms", default=",".join(ARMS))
+    parser.add_argument("--arms", default="engine,cell,again,fixed")
     parser.add_argument("--limit-s", type=float, default=float("inf"))
     options = parser.parse_args()
     arms = options.arms.split(",")
     deadline = time.monotonic() + options.limit_s
     options.work.mkdir(parents=True, exist_ok=True)
-    if not list(options.work.glob("*/*/plan.json")):
-        subprocess.run([sys.executable, "-c", "import vllm; vllm.LLM"], check=True)
-    for arm in arms:
+    for arm in ("warm", *arms):
         run_arm(arm, options.matrix, options.work, deadline)
     runs = {arm: store for arm in arms if (store := finished(options.work / arm))}
     if {"engine", "cell"} <= runs.keys():
@@ -61,9 +61,11 @@ def run_arm(arm: str, matrix: Path, work: Path, deadline: float) -> None:
         return
     path = work / f"{arm}.yaml"
     text = matrix.read_text(encoding="utf-8")
+    smallest = by_size(load_matrix(matrix).cells())[0].id
     path.write_text(text + ("overrides:" + FIXED if arm == "fixed" else ""), encoding="utf-8")
     program = "from slidesparse_bench.cli import main; main()"
     options = ["--isolation", ARMS[arm], "--runs-dir", str(work / arm)]
+    options += ["--select", smallest] if arm == "warm" else []
     process = subprocess.Popen([sys.executable, "-c", program, "run", str(path), *options])
     try:
         process.wait(max(0.0, deadline - time.monotonic()) if deadline < float("inf") else None)
@@ -76,7 +78,8 @@ def finished(runs: Path) -> Store | None:
     """The arm's run, once all of its cells are done."""
     folders = list_runs(runs)
     store = Store.open(folders[-1]) if folders else None
-    done = store and all(cell.state.is_done for cell in store.record.cells.values())
+    states = [cell.state.is_done for cell in store.record.cells.values()] if store else []
+    done = any(states) if runs.name == "warm" else all(states)
     return store if done else None
 
 
@@ -191,7 +194,7 @@ def _interval(cell: CellRecord) -> str:
 def _proofs(record: RunRecord) -> str:
     heads = (
         "M asked", "M ran", "steps", "iterations", "kernel", "W", "MHz", "TFLOP/s", "roofline",
-        "bound", "notes",
+        "bound", "host", "notes",
     )  # fmt: skip
     lines = ["| cell | " + " | ".join(heads) + " |", "|:--" * (len(heads) + 1) + "|"]
     for cell_id, cell in record.cells.items():
@@ -218,6 +221,7 @@ def _proof(cell_id: str, cell: CellRecord) -> list[str]:
         _number(metrics.achieved_tflops, ".3g"),
         _number(metrics.roofline_fraction, ".3f"),
         metrics.roofline_bound or "",
+        _number(metrics.host_slowdown, ".2f"),
         "; ".join([*(metrics.throttled or []), *metrics.disturbed]),
     ]
 

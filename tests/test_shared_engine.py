@@ -11,8 +11,10 @@ import time
 import pytest
 import yaml
 
+from slidesparse_bench import telemetry
 from slidesparse_bench.cli import invoke
 from slidesparse_bench.store import list_runs
+from slidesparse_bench.telemetry import Telemetry
 
 MS = (128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 SERIES = "tiny-llama.int8.native.prefill"
@@ -282,6 +284,38 @@ def test_a_trial_that_fails_fails_the_cell_and_ends_its_trials(night):
     assert all(
         night.cells[each]["metrics"]["trials"] == 3 for each in night.cells if each != FOURTH
     )
+
+
+@pytest.fixture
+def disturbances(monkeypatch):
+    """What the telemetry says of each measurement in turn; nothing once the list is used up."""
+    seen = []
+
+    def summarize(_samples, _rounds):
+        disturbed = seen.pop(0) if seen else []
+        return Telemetry(500.0, 1980.0, 60.0, [], None, disturbed)
+
+    monkeypatch.setattr(telemetry, "summarize", summarize)
+    return seen
+
+
+def test_a_disturbed_measurement_is_repeated_and_the_undisturbed_one_counts(night, disturbances):
+    night.write(stages={"prefill": {"M": [128, 256, 512]}})
+    disturbances += [[], ["hw_thermal in 40 % of the samples"]]
+    assert night.run() == 0
+    second = night.cells[f"{SERIES}.m256"]
+    assert [each["metrics"]["disturbed"] != [] for each in second["attempts"]] == [True, False]
+    assert second["metrics"]["disturbed"] == []
+    assert [len(cell["attempts"]) for cell in night.cells.values()] == [1, 2, 1]
+
+
+def test_a_disturbance_that_stays_is_marked_after_a_bounded_number_of_repeats(night, disturbances):
+    night.write(stages={"prefill": {"M": [128]}})
+    disturbances += [["a miner (pid 7) computed"]] * 9
+    assert night.run() == 0
+    [cell] = night.cells.values()
+    assert (cell["state"], len(cell["attempts"])) == ("passed", 3)
+    assert cell["metrics"]["disturbed"] == ["a miner (pid 7) computed"]
 
 
 def first_backends(night):

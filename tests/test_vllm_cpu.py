@@ -1,5 +1,6 @@
 """Real vLLM on the CPU: the main path, an honest failure, the ladder, and a kill -9."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -7,7 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
+
+from slidesparse_bench.cell import Cell
+from slidesparse_bench.engine_groups import by_size
 
 pytest.importorskip("vllm", reason="needs the cpu extra")
 # The CPU is measured here, also on a machine with a GPU.
@@ -25,17 +30,29 @@ exclude: ["*.fp8.*.m16"]
 engine_args: {enforce_eager: true}
 overrides:
   - {match: "*.fp8.*.decode.*", engine_args: {max_model_length: 300}}
-measurement: {fixed_iterations: 2, min_warmup_s: 0}
+measurement: {fixed_iterations: 2, min_warmup_s: 0, lead_in_s: 0}
 # Room for sixteen sequences only above a gpu_memory_utilization of 0.8.
 cpu_memory_gib: 0.032
 """
 TWO_CELLS = """
 name: cpu
+isolation: cell
 models: [tiny-llama]
 quantization: [int8]
 stages: {prefill: {M: [64]}, decode: {M: [2]}}
 engine_args: {enforce_eager: true}
-measurement: {fixed_iterations: 2, min_warmup_s: 0}
+measurement: {fixed_iterations: 2, min_warmup_s: 0, lead_in_s: 0}
+"""
+EIGHT_CELLS = """
+name: cpu
+models: [tiny-llama]
+quantization: [int8]
+stages: {prefill: {M: [8, 16, 32, 64, 128, 256]}, decode: {M: [2, 4]}}
+engine_args: {enforce_eager: true}
+measurement: {fixed_iterations: 2, min_warmup_s: 0, lead_in_s: 0}
+overrides:
+  # Long enough to be caught in the act.
+  - {match: "*.prefill.m64", measurement: {min_warmup_s: 3}}
 """
 INT8_PREFILL = "tiny-llama.int8.native.prefill.m64"
 FP8_PREFILL = "tiny-llama.fp8.native.prefill.m64"
@@ -118,11 +135,14 @@ def test_an_argument_vllm_does_not_have_is_named_with_the_nearest_one(cells, out
 
 def test_every_phase_of_a_start_is_on_record(outcome):
     path = outcome["folder"] / "cells" / INT8_PREFILL / "attempt-1" / "phases.jsonl"
-    phases = [json.loads(line)["phase"] for line in path.read_text().splitlines()]
-    assert phases == [
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["phase"] for line in lines if "cell" not in line] == [
         "start", "import_engine", "start_engine", "load_weights", "capture_graphs",
-        "warm_up", "measure", "verify", "done",
     ]  # fmt: skip
+    for cell_id, last in ((INT8_DECODE, "verify"), (INT8_PREFILL, "done")):
+        phases = [line["phase"] for line in lines if line.get("cell") == cell_id]
+        assert phases[:3] == ["warm_up", "measure", "verify"]
+        assert phases[-1] == last
 
 
 def test_the_report_explains_what_happened(outcome):
@@ -162,6 +182,40 @@ def wait_for(folder: Path, pattern: str, text: str) -> None:
             return
         time.sleep(0.1)
     raise AssertionError(f"{text} never came")
+
+
+def test_an_engine_killed_at_its_fourth_cell_keeps_the_others(tmp_path):
+    (tmp_path / "matrix.yaml").write_text(EIGHT_CELLS)
+    campaign = subprocess.Popen([*COMMAND, "run", "matrix.yaml"], cwd=tmp_path, env=ENVIRONMENT)
+    fourth = sorted_by_size(wait_for_cells(tmp_path))[3]
+    while wait_for_cells(tmp_path)[fourth]["state"] != "running":
+        time.sleep(0.05)
+    [worker] = psutil.Process(campaign.pid).children()
+    worker.kill()
+    assert campaign.wait() == 0
+    cells = wait_for_cells(tmp_path)
+    own = [(each["isolation"], each["failure"] and each["failure"]["class"])
+           for each in cells.pop(fourth)["attempts"]]  # fmt: skip
+    assert own == [("engine", "oom_host"), ("cell", None)]
+    assert len(cells) == 7
+    for cell in cells.values():
+        assert [(a["isolation"], a["failure"]) for a in cell["attempts"]] == [("engine", None)]
+    engines = [cell["attempts"][0]["engine"] for cell in cells.values()]
+    assert sorted(engines) == ["1"] * 3 + ["2"] * 4
+    shown = slidesparse(tmp_path, "report", "--json")
+    assert shown.returncode == 0, shown.stderr
+
+
+def sorted_by_size(cell_ids):
+    return [cell.id for cell in by_size(map(Cell.parse, cell_ids))]
+
+
+def wait_for_cells(folder):
+    while True:
+        with contextlib.suppress(OSError, ValueError, StopIteration):
+            run = next((folder / "runs").glob("cpu-*/status.json"))
+            return json.loads(run.read_text())["cells"]
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(
