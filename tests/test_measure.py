@@ -1,6 +1,7 @@
 """Warm-up, the stop at the asked precision, and the proof of M, with a scripted engine."""
 
 import itertools
+import math
 import os
 from dataclasses import replace
 
@@ -14,7 +15,14 @@ from slidesparse_bench.settings import Measurement
 from slidesparse_bench.spread import spread, t95
 from slidesparse_bench.wire import Round, Step
 from slidesparse_bench.worker import measure, proof
-from slidesparse_bench.worker.host import AnyHost, Host, parse_cpulist, same_node, spread_out
+from slidesparse_bench.worker.host import (
+    AnyHost,
+    Host,
+    fast_ones,
+    parse_cpulist,
+    same_node,
+    spread_out,
+)
 
 PREFILL = Cell.parse("a.int8.native.prefill.m512")
 DECODE = Cell.parse("a.int8.native.decode.m4")
@@ -288,16 +296,20 @@ def test_a_host_that_stays_slow_is_marked_and_not_tried_for_ever():
     assert metrics.disturbed == ["the host's CPU took 1.40 times its best for the same work"]
 
 
-def test_a_real_host_settles_on_a_cpu_it_was_allowed():
+def test_a_real_host_settles_on_cpus_it_was_allowed():
     allowed = os.sched_getaffinity(0)
     try:
         host = Host()
         host.settle()
-        assert os.sched_getaffinity(0) <= allowed
-        assert len(os.sched_getaffinity(0)) == 1
+        assert set() < os.sched_getaffinity(0) <= allowed
         assert host.slowdown() >= 1.0
     finally:
         os.sched_setaffinity(0, allowed)
+
+
+def test_a_thread_leaves_the_slow_cpus_and_no_others():
+    assert fast_ones({0: 0.52, 1: 1.05, 2: 0.58, 3: math.inf}) == {0, 2}
+    assert fast_ones({0: 0.52, 1: 0.53}) == {0, 1}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The CPU that the engine's own thread runs on: which one, and how fast it is just now.
+"""The CPUs that the engine's own thread runs on: which ones, and how fast they are just now.
 
 A step of a small model is a few milliseconds of Python before the GPU has work, so it takes as
 long as the CPU makes it take. On a rented machine half of the CPUs may run at half speed, because
@@ -17,20 +17,22 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-SLOW = 1.10
-"""A host that takes this many times its best is slow enough to move the numbers of small models."""
+SLOW = 1.15
+"""A CPU that takes this many times the best one's time can move the numbers of small models."""
 LOOPS = 5
 ADDITIONS = 20_000
 """About half a millisecond of pure Python, so that a look takes under three."""
+WAKE_LOOPS = 15
+"""Loops on a CPU that may have been asleep: the first of them are as slow as its clock was low."""
 MOST_CPUS = 32
 _NODES = Path("/sys/devices/system/node")
 
 
 class Host:
-    """Keeps the calling thread on a fast CPU and says how fast that is.
+    """Keeps the calling thread on fast CPUs and says how fast it is.
 
-    Only that thread is moved, within the CPUs it was allowed (`taskset`) and within its NUMA node;
-    the engine's other threads go where they like.
+    Only that thread and those it starts are moved, within the CPUs it was allowed (`taskset`) and
+    within its NUMA node. Where all CPUs are equally fast nothing is changed.
     """
 
     def __init__(self) -> None:
@@ -38,14 +40,15 @@ class Host:
         self._best_ms = math.inf
 
     def settle(self) -> None:
-        """Move to the fastest CPU; the one we are on wins when it is as fast."""
+        """Leave the slow CPUs. One CPU alone would starve the threads that libraries start."""
         times = {cpu: self._time_on(cpu) for cpu in spread_out(sorted(self._allowed), MOST_CPUS)}
-        if times:
-            os.sched_setaffinity(0, {min(times, key=lambda cpu: times[cpu])})
+        self._best_ms = min([self._best_ms, *times.values()])
+        fast = fast_ones(times)
+        os.sched_setaffinity(0, fast if len(fast) < len(times) else self._allowed)
 
     def slowdown(self) -> float | None:
         """How many times longer the loop takes here and now than at its best."""
-        now_ms = loop_ms()
+        now_ms = loop_ms(LOOPS)
         self._best_ms = min(self._best_ms, now_ms)
         return now_ms / self._best_ms
 
@@ -54,9 +57,7 @@ class Host:
             os.sched_setaffinity(0, {cpu})
         except OSError:  # taken offline, or out of the container's set by now
             return math.inf
-        now_ms = loop_ms()
-        self._best_ms = min(self._best_ms, now_ms)
-        return now_ms
+        return loop_ms(WAKE_LOOPS)
 
 
 class AnyHost(Host):
@@ -70,9 +71,15 @@ class AnyHost(Host):
         return None
 
 
-def loop_ms() -> float:
-    """Median time of a fixed piece of Python, in ms."""
-    return statistics.median(_once_ms() for _ in range(LOOPS))
+def fast_ones(times_ms: dict[int, float]) -> set[int]:
+    """The CPUs that are about as fast as the fastest."""
+    best_ms = min(times_ms.values())
+    return {cpu for cpu, time_ms in times_ms.items() if time_ms <= SLOW * best_ms}
+
+
+def loop_ms(loops: int) -> float:
+    """Time of a fixed piece of Python, in ms: the median of the last so many."""
+    return statistics.median([_once_ms() for _ in range(loops)][-LOOPS:])
 
 
 def _once_ms() -> float:

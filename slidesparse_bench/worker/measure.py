@@ -56,8 +56,8 @@ def _run(engine: Engine, cell: Cell, host: Host, iterations: int, lead: int) -> 
     done = engine.run(iterations, lead)
     after = host.slowdown()
     verify([done], cell)
-    known = [each for each in (before, after) if each is not None]
-    return replace(done, host_slowdown=max(known, default=None))
+    looks = [each for each in (before, after) if each is not None]
+    return replace(done, host_slowdown=statistics.fmean(looks) if looks else None)
 
 
 def is_steady(samples: Sequence[float]) -> bool:
