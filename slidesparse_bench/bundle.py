@@ -24,14 +24,23 @@ from slidesparse_bench.records import RunRecord
 from slidesparse_bench.redact import redact, redact_json
 from slidesparse_bench.store import ENVIRONMENT, JOURNAL, MATRIX, PLAN, RESULTS, STATUS, Store
 from slidesparse_bench.units import MIB
-from slidesparse_bench.wire import LOG, PHASES, REQUEST, RESULT, SCHEMA_VERSION, sync_folder
+from slidesparse_bench.wire import (
+    ATTEMPT,
+    LOG,
+    PHASES,
+    REQUEST,
+    RESULT,
+    SCHEMA_VERSION,
+    TELEMETRY,
+    sync_folder,
+)
 
 MANIFEST = "MANIFEST.json"
 LONGEST_LOG_BYTES = 20 * MIB
 """A longer log is published as its beginning and its end, half of this each."""
 
 RUN_FILES = (MATRIX, PLAN, ENVIRONMENT, STATUS, JOURNAL, RESULTS)
-WORKER_FILES = (REQUEST, RESULT, "attempt.json", PHASES, "telemetry.csv", LOG)
+WORKER_FILES = (REQUEST, RESULT, ATTEMPT, PHASES, TELEMETRY, LOG)
 WORKER_FOLDERS = ("cells/*/attempt-*", "engines/*")
 """What is published. A list, not what happens to be there: nothing slips in unseen."""
 

@@ -35,6 +35,7 @@ from slidesparse_bench.roofline import Peaks
 from slidesparse_bench.store import Store, now
 from slidesparse_bench.telemetry import Sample
 from slidesparse_bench.wire import (
+    ATTEMPT,
     LOG,
     SCHEMA_VERSION,
     CellRequest,
@@ -90,13 +91,14 @@ class Campaign:
         self._close_lost_attempts()
         to_run = self._skip_what_cannot_run(selection)
         self.queue = WorkQueue(self._work(to_run), self.stop, self.is_wanted)
-        lanes = [Lane(self, device) for device in self.executor.devices]
-        for lane in lanes:
-            lane.start()
-        for lane in lanes:
-            # With a time limit the main thread stays open to Ctrl-C on every platform.
-            while lane.is_alive():
-                lane.join(0.5)
+        lanes = self._run_lanes()
+        # A trial that needed other settings than those before it leaves these to be repeated.
+        for _ in range(self.matrix.trials - 1):
+            again = self._work(to_run)
+            if not again or self.stop.is_set() or all(lane.lost for lane in lanes):
+                break
+            self.queue = WorkQueue(again, self.stop, self.is_wanted)
+            lanes = self._run_lanes()
         if self.queue and all(lane.lost for lane in lanes):
             self._paused = "no GPU is left"
         errors = [lane.error for lane in lanes if lane.error is not None]
@@ -106,6 +108,17 @@ class Campaign:
         self.store.append({"event": "run_state", "state": state})
         if errors:
             raise errors[0]
+
+    def _run_lanes(self) -> list[Lane]:
+        """One lane per device until the queue is empty, or all of them have ended."""
+        lanes = [Lane(self, device) for device in self.executor.devices]
+        for lane in lanes:
+            lane.start()
+        for lane in lanes:
+            # With a time limit the main thread stays open to Ctrl-C on every platform.
+            while lane.is_alive():
+                lane.join(0.5)
+        return lanes
 
     @property
     def paused_because(self) -> str:
@@ -117,15 +130,15 @@ class Campaign:
         self._paused = reason
         self.stop.set()
 
-    def is_wanted(self, cell: Cell) -> bool:
-        """Whether the cell can still be measured: this campaign has not given it up."""
-        return cell.id not in self._given_up
+    def is_wanted(self, cell: Cell, trial: int) -> bool:
+        """Whether this trial is still to be measured: not done, and the cell not given up."""
+        return cell.id not in self._given_up and not self._has(cell.id, trial)
 
     def _work(self, cell_ids: Sequence[str]) -> list[Work]:
         """Every missing measurement, trial by trial; several trials in an order of their own."""
         work: list[Work] = []
         for trial in range(1, self.matrix.trials + 1):
-            missing = [each for each in cell_ids if not self._has(each, trial)]
+            missing = [each for each in cell_ids if self.is_wanted(Cell.parse(each), trial)]
             groups = self._groups(missing)
             if self.matrix.trials > 1:
                 random.Random(f"{self.matrix.seed}.{trial}").shuffle(groups)
@@ -140,13 +153,19 @@ class Campaign:
     def _groups(self, cell_ids: Sequence[str]) -> list[list[Cell]]:
         """By engine; a cell that failed in company goes alone, as it would have done next."""
         cells = self.store.record.cells
-        alone = [each for each in cell_ids if cells[each].failed_in_company]
+        alone = [each for each in cell_ids if cells[each].failed_in_company or self.settled(each)]
         together = [self.planned[each] for each in cell_ids if each not in alone]
         devices = self.executor.devices
         kind, lanes = devices[0].facts.kind, len(devices)
         grouped = engine_groups(together, self.matrix, kind, self.isolation, lanes)
         parts = [[Cell.parse(cell_id) for cell_id in group.cells] for group in grouped]
         return [*parts, *([Cell.parse(cell_id)] for cell_id in alone)]
+
+    def settled(self, cell_id: str) -> dict[str, Any]:
+        """Engine arguments that the cell needed in an earlier trial, and needs in all of them."""
+        measured = self.store.record.cells[cell_id].measured()
+        changed = next(iter(measured.values())).changed if measured else {}
+        return {name: value for name, value in changed.items() if name not in self.changes}
 
     def order(self, tries: Sequence[Try], folder: Path, device: Device) -> Order:
         """The order for one worker that serves these tries in `folder`."""
@@ -273,9 +292,17 @@ class Campaign:
         self.observer.cell_changed(cell_id)
 
     def give_up(self, cell_id: str, reason: str) -> None:
-        """The cell has failed; no trial of it is started any more."""
+        """No attempt at the cell is started any more: it has failed, or keeps what it has.
+
+        That is a disturbed measurement of every trial, when only its repetition failed.
+        """
         self._given_up.add(cell_id)
-        self.set_state(cell_id, CellState.FAILED, reason)
+        measured = self.store.record.cells[cell_id].measured()
+        if len(measured) == self.matrix.trials:
+            kept = f"measured, disturbed; repeating it failed: {reason}"
+            self.set_state(cell_id, CellState.PASSED, kept)
+        else:
+            self.set_state(cell_id, CellState.FAILED, reason)
 
     def record_end(self, cell: Cell, attempt: Attempt) -> str:
         """Journal the end of an attempt and keep it in its folder as well.
@@ -286,7 +313,7 @@ class Campaign:
         event = {"event": "attempt_ended", "cell": cell.id, "attempt": attempt, "again": again}
         folder = self.store.attempt_folder(cell.id, attempt.n)
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "attempt.json", {"schema_version": SCHEMA_VERSION, **event})
+        write_json(folder / ATTEMPT, {"schema_version": SCHEMA_VERSION, **event})
         self.store.append(event)
         self.observer.cell_changed(cell.id)
         return again
@@ -295,11 +322,9 @@ class Campaign:
         """A disturbed measurement is repeated, but not for ever."""
         if attempt.metrics is None or not attempt.metrics.disturbed:
             return ""
-        disturbed = {
-            each.n
-            for each in self.store.record.cells[cell_id].attempts
-            if each.trial == attempt.trial and each.metrics and each.metrics.disturbed
-        }
+        attempts = self.store.record.cells[cell_id].attempts
+        ours = [each for each in attempts if each.trial == attempt.trial]
+        disturbed = {each.n for each in ours if each.metrics and each.metrics.disturbed}
         if len(disturbed | {attempt.n}) > self.matrix.retry_for(Cell.parse(cell_id)).max_disturbed:
             return ""
         return "; ".join(attempt.metrics.disturbed)

@@ -24,10 +24,14 @@ GRAPHS, SIZES = "compilation_config", "cudagraph_capture_sizes"
 
 @dataclass(frozen=True)
 class Candidate:
-    """A cell that is to run, with all that decides whom it can share an engine with."""
+    """A cell that is to run, with all that decides whom it can share an engine with.
+
+    `fixed` names the engine arguments that the matrix sets for it.
+    """
 
     cell: Cell
     engine_args: dict[str, Any]
+    fixed: frozenset[str]
     timeouts: Timeouts
     verdict: FitVerdict
     memory_gib: MemoryEstimate | None
@@ -73,9 +77,9 @@ def shared_args(members: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _key(candidate: Candidate) -> str:
-    """Equal for cells whose engines differ in nothing but their limits."""
+    """Equal for cells whose engines differ in nothing but the limits that follow from M."""
     cell, arguments = candidate.cell, dict(candidate.engine_args)
-    for name in LIMITS:
+    for name in set(LIMITS) - candidate.fixed:
         arguments.pop(name, None)
     if isinstance(arguments.get(GRAPHS), dict):
         arguments[GRAPHS] = {k: v for k, v in arguments[GRAPHS].items() if k != SIZES}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,9 +23,11 @@ from slidesparse_bench.store import now
 from slidesparse_bench.telemetry import Sample
 from slidesparse_bench.wire import (
     LOG,
+    MEASURES,
     PHASES,
     REQUEST,
     RESULT,
+    TELEMETRY,
     CellRequest,
     Phase,
     Result,
@@ -35,8 +39,6 @@ from slidesparse_bench.wire import (
 
 if TYPE_CHECKING:
     from slidesparse_bench.campaign import Campaign
-
-TELEMETRY = "telemetry.csv"
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,15 @@ class Try:
 class Served:
     """What one worker achieved.
 
-    `again` are measured cells that something disturbed, to be measured once more; `left` those
-    that were never reached. `failed` is the cell that the failure is recorded on; when the engine
+    `again` are measured cells that something disturbed, to be measured once more; `unproven` those
+    that the worker went on from without a usable result; `left` those that were never reached.
+    `failed` is the cell that the failure is recorded on; when the engine
     never got ready (`reached` is false) that is the one with the largest limits.
     """
 
     left: list[Cell] = field(default_factory=list)
     again: list[Cell] = field(default_factory=list)
+    unproven: list[Cell] = field(default_factory=list)
     failed: Cell | None = None
     failure: Failure | None = None
     reached: bool = False
@@ -137,12 +141,21 @@ class EngineRun:
             self._begin()
             moved = True
         while self._open is not None and self._has_moved_on():
-            self._end(None, self._result())
+            self._end_in_passing()
             self._place += 1
             self._since, self._started = time.monotonic(), now()
             self._begin()
             moved = True
         return moved
+
+    def _end_in_passing(self) -> None:
+        """The worker has gone on to another cell: this one's result stands, if it is one."""
+        result, failure = self._result(), None
+        if not _is_valid(result):
+            verdict = HarnessVerdict("no_result", "the worker went on without a usable result")
+            failure = classify([verdict.log_line], evidence_file=self._evidence())
+            self._served.unproven.append(self._current.cell)
+        self._end(failure, result)
 
     def _has_moved_on(self) -> bool:
         following = self._place + 1
@@ -191,6 +204,9 @@ class EngineRun:
         self._served.reached = self._open is not None
         if self._open is None:
             self._campaign.set_state(self._current.cell.id, CellState.PENDING, "")
+            if self._campaign.stop.is_set():
+                self._served.left = [one.cell for one in self._tries]
+                return
             self._place = len(self._tries) - 1
             self._begin()
         result = self._result()
@@ -213,15 +229,40 @@ class EngineRun:
         if _is_valid(result) and (clean or has_more):
             return None
         log = self._attempt_folder(self._place) / LOG
-        return classify(
-            log,
-            exit_code=ending.exit_code if ending else None,
-            signal=ending.signal if ending else None,
-            ending=ending.kind.value if ending else None,
-            phase=last_phase(log.with_name(PHASES)),
-            worker_error=result.error if result else None,
-            evidence_file=self._campaign.store.relative(log),
-        )
+        if ending is not None and ending.kind in (EndingKind.TIMED_OUT, EndingKind.SILENT):
+            with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as stream:
+                stream.write(f"slidesparse ended the worker: {ending.detail}\n")
+        phase = last_phase(log.with_name(PHASES))
+        with self._own_part(log) as part:
+            failure = classify(
+                part,
+                exit_code=ending.exit_code if ending else None,
+                signal=ending.signal if ending else None,
+                ending=ending.kind.value if ending else None,
+                phase=phase,
+                worker_error=result.error if result else None,
+                evidence_file=self._evidence(),
+            )
+        return replace(failure, facts={"phase": phase, **failure.facts}) if phase else failure
+
+    def _evidence(self) -> str:
+        return self._campaign.store.relative(self._attempt_folder(self._place) / LOG)
+
+    @contextlib.contextmanager
+    def _own_part(self, log: Path) -> Iterator[Path]:
+        """The log of the start and of the current cell, with the line numbers of the whole."""
+        if self._is_alone or not log.exists():
+            yield log
+            return
+        own = f"{MEASURES} {self._current.cell.id},".encode()
+        with tempfile.TemporaryDirectory() as folder:
+            part, is_ours = Path(folder) / LOG, True
+            with log.open("rb") as lines, part.open("wb") as stream:
+                for line in lines:
+                    if line.startswith(MEASURES.encode()):
+                        is_ours = line.startswith(own)
+                    stream.write(line if is_ours else b"\n")
+            yield part
 
     def _end(
         self, failure: Failure | None, result: Result | None, outcome: Outcome | None = None
@@ -248,8 +289,9 @@ class EngineRun:
             arguments = self._open.engine_args
             metrics = self._campaign.completed(cell, self._device, arguments, result, samples)
             attempt = replace(attempt, metrics=metrics)
-            self._campaign.note_engine(self._folder, [cell], self._device, result.provenance)
         again = self._campaign.record_end(cell, attempt)
+        if attempt.metrics is not None and result is not None:
+            self._campaign.note_engine(self._folder, [cell], self._device, result.provenance)
         if again:
             self._served.again.append(cell)
         self._open = None

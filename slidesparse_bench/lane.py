@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from slidesparse_bench.engine_groups import halves
 from slidesparse_bench.engine_run import EngineRun, Served, Try
 from slidesparse_bench.records import CellState, Failure, Verdict
 from slidesparse_bench.retry import Decision, decide
+from slidesparse_bench.wire import Phase
 from slidesparse_bench.work import Work
 
 if TYPE_CHECKING:
@@ -22,8 +24,12 @@ IN_ITS_OWN = "after a failure in a shared engine, in a process of its own"
 MEASURED_AGAIN = "measured again, as something disturbed the measurement before"
 ENDS_LANE = frozenset({"gpu_lost"})
 ENDS_RUN = {"disk_full": "the disk is full"}
-SAME_FOR_EVERY_M = frozenset({Verdict.CONFIGURATION, Verdict.ENVIRONMENT})
-"""A start that failed for such a reason would fail again for half of the cells."""
+NO_MATTER_OF_SIZE = frozenset({"gpu_memory_busy", "oom_weights", "timeout_hang"})
+VERDICTS_OF_ANY_SIZE = frozenset({Verdict.CONFIGURATION, Verdict.ENVIRONMENT})
+BEFORE_LOADING = frozenset({Phase.START, Phase.IMPORT, Phase.START_ENGINE})
+"""A start that failed of such a class, verdict or phase would fail for half of the cells as well."""
+STARTS_INTERRUPTED = 3
+"""Somebody who ends every start of one group must not hold up the others for ever."""
 
 
 class Lane(threading.Thread):
@@ -43,9 +49,17 @@ class Lane(threading.Thread):
                     self._work_off(work)
                 finally:
                     self._campaign.queue.done(work)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                self._give_way(error)
+                return
+            self._campaign.pause(f"{ENDS_RUN['disk_full']} ({error})")
         except BaseException as error:  # noqa: BLE001 - re-raised by the campaign's own thread
-            self.error = error
-            self._campaign.stop.set()
+            self._give_way(error)
+
+    def _give_way(self, error: BaseException) -> None:
+        self.error = error
+        self._campaign.stop.set()
 
     def _work_off(self, work: Work) -> None:
         """Serve the group; what a failure leaves of it comes as smaller groups, and goes first."""
@@ -71,28 +85,45 @@ class Lane(threading.Thread):
         No cell is called failed for what happened here: it gets a process of its own first.
         """
         served = self._serve([self._try(cell, trial) for cell in cells])
+        for cell in served.unproven:
+            self._campaign.set_state(cell.id, CellState.PENDING, "left no usable result")
+        alone = [[cell] for cell in served.unproven]
         if served.failed is None or served.failure is None:
-            return _present(served.left, served.again)
+            return [*alone, *_present(served.left, served.again)]
         self._react(served.failure)
-        reason = WILL_BE_TRIED_AGAIN
-        if served.failure.failure_class != "interrupted":
-            reason = f"{_cause(served.failure)} (in an engine shared by {len(cells)} cells)"
+        interrupted = served.failure.failure_class == "interrupted"
+        reason = f"{_cause(served.failure)} (in an engine shared by {len(cells)} cells)"
+        reason = WILL_BE_TRIED_AGAIN if interrupted else reason
         self._campaign.set_state(served.failed.id, CellState.PENDING, reason)
+        if not served.reached:
+            return self._smaller(cells, served.failed, served.failure, first)
+        alone.insert(0, [served.failed])
+        if self._is_stopping():
+            return [*alone, *_present(served.left, served.again)]
+        self._alone(served.failed, trial, first[served.failed.id])
+        nothing_works = served.failed == cells[0] and not self._campaign.is_wanted(cells[0], trial)
+        left = [[cell] for cell in served.left] if nothing_works else [served.left]
+        return [*alone[1:], *_present(*left, served.again)]
+
+    def _smaller(
+        self, cells: list[Cell], failed: Cell, failure: Failure, first: dict[str, int]
+    ) -> list[list[Cell]]:
+        """What to try of a group that did not start."""
         if self._is_stopping():
             return [cells]
-        if not served.reached:
-            singles = [[cell] for cell in cells]
-            return singles if _is_same_for_every_m(served.failure) else halves(cells)
-        self._alone(served.failed, trial, first[served.failed.id])
-        nothing_works = served.failed == cells[0] and not self._campaign.is_wanted(cells[0])
-        left = [[cell] for cell in served.left] if nothing_works else [served.left]
-        return _present(*left, served.again)
+        if failure.failure_class == "interrupted":
+            attempts = self._campaign.store.record.cells[failed.id].attempts
+            starts = [each for each in attempts if each.n >= first[failed.id]]
+            return [cells] if len(starts) < STARTS_INTERRUPTED else [[cell] for cell in cells]
+        if _is_no_matter_of_size(failure):
+            return [[cell] for cell in cells]
+        return halves(cells)
 
     def _alone(self, cell: Cell, trial: int, first: int) -> None:
         """Attempt the cell until it is measured or `decide` says that no retry can help."""
         record = self._campaign.store.record.cells[cell.id]
         settings = self._campaign.matrix.retry_for(cell)
-        changes: dict[str, Any] = {}
+        changes = self._campaign.settled(cell.id)
         why = IN_ITS_OWN if record.failed_in_company else ""
         while True:
             served = self._serve([self._try(cell, trial, changes, why)])
@@ -144,5 +175,9 @@ def _cause(failure: Failure) -> str:
     return f"{failure.failure_class}: {failure.root_cause.strip()}"
 
 
-def _is_same_for_every_m(failure: Failure) -> bool:
-    return failure.verdict in SAME_FOR_EVERY_M or failure.failure_class == "gpu_memory_busy"
+def _is_no_matter_of_size(failure: Failure) -> bool:
+    return (
+        failure.verdict in VERDICTS_OF_ANY_SIZE
+        or failure.failure_class in NO_MATTER_OF_SIZE
+        or failure.facts.get("phase") in BEFORE_LOADING
+    )

@@ -19,6 +19,7 @@ from slidesparse_bench.errors import HarnessVerdict
 from slidesparse_bench.processes import end_owned
 from slidesparse_bench.settings import Timeouts
 from slidesparse_bench.units import format_duration
+from slidesparse_bench.wire import CAMPAIGN_VARIABLE
 
 __all__ = ["Ending", "EndingKind", "end_owned", "launch"]
 
@@ -82,7 +83,8 @@ def launch(
         return Ending(EndingKind.INTERRUPTED, None, None, 0.0, 0, "stopped before it was started")
     started = time.monotonic()
     try:
-        leader = _start(command, log, processes.mark(environment, token))
+        marked = processes.mark(environment, token)
+        leader = _start(command, log, {**marked, CAMPAIGN_VARIABLE: str(os.getpid())})
     except OSError as error:
         return _not_started(command, log, error, time.monotonic() - started)
     try:

@@ -122,6 +122,7 @@ def engine_groups(
         Candidate(
             cell=(cell := Cell.parse(planned.id)),
             engine_args=planned.engine_args,
+            fixed=frozenset(matrix.engine_args_for(cell)),
             timeouts=matrix.timeouts_for(cell),
             verdict=planned.verdict,
             memory_gib=planned.memory_gib,

@@ -120,22 +120,28 @@ def with_engine(
     `name` tells engines apart, `cells` are the ids it measured (added to those known already),
     `device` the label of its device, `provenance` is `wire.Result.provenance`.
     """
-    known = document.get("engines", {}).get(name, {"cells": []})
-    table = {key: list(values) for key, values in document.get("provenances", {}).items()}
+    engines = _mapping(document.get("engines"))
+    known = _mapping(engines.get(name))
+    table = {key: list(values) for key, values in _mapping(document.get("provenances")).items()}
     indices = {
         key: _index(table.setdefault(key, []), redact_json(value, name=key))
         for key, value in provenance.items()
     }
     engine = {
-        "cells": list(dict.fromkeys([*known["cells"], *cells])),
+        "cells": list(dict.fromkeys([*known.get("cells", []), *cells])),
         "device": device,
         "provenance": indices,
     }
     return {
         **document,
-        "engines": {**document.get("engines", {}), name: engine},
+        "engines": {**engines, name: engine},
         "provenances": table,
     }
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """What should be a mapping, and is not in a file that somebody damaged."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def relevant_variables(variables: Mapping[str, str]) -> dict[str, str]:

@@ -130,8 +130,10 @@ class Attempt:
 
     @property
     def is_evidence(self) -> bool:
-        """Whether it can show that its cell fails: it did, and no other cell was in the process."""
-        return self.failure is not None and self.isolation == "cell"
+        """Whether it can show that its cell fails: it did so, by itself, in its own process."""
+        if self.failure is None or self.failure.failure_class == "interrupted":
+            return False
+        return self.isolation == "cell"
 
 
 @dataclass
@@ -150,9 +152,13 @@ class CellRecord:
         return last.failure.failure_class != "interrupted"
 
     def measured(self) -> dict[int, Attempt]:
-        """By trial, the attempt that counts: the newest undisturbed one, else the newest."""
+        """By trial, the attempt that counts: the newest undisturbed one, else the newest.
+
+        Of attempts with the settings of the newest one only: others would be another experiment.
+        """
         chosen: dict[int, Attempt] = {}
-        for attempt in (each for each in self.attempts if each.metrics is not None):
+        valid = [each for each in self.attempts if each.metrics is not None]
+        for attempt in (each for each in valid if each.changed == valid[-1].changed):
             known = chosen.get(attempt.trial)
             if known is None or not _disturbed(attempt) or _disturbed(known):
                 chosen[attempt.trial] = attempt
@@ -199,6 +205,8 @@ class RunRecord:
         elif kind == "cell_state":
             cell = self.cells[event["cell"]]
             cell.state, cell.reason = CellState(event["state"]), event["reason"]
+            if cell.state is CellState.PASSED:
+                cell.metrics = cell.metrics or _of_all_trials(cell)
         elif kind == "attempt_started":
             cell = self.cells[event["cell"]]
             cell.state = CellState.RUNNING
@@ -211,12 +219,16 @@ class RunRecord:
         cell.attempts = [old for old in cell.attempts if old.n != attempt.n] + [attempt]
         if attempt.metrics is None:
             return
-        measured = cell.measured()
-        if event.get("again") or len(measured) < self.trials:
+        if event.get("again") or len(cell.measured()) < self.trials:
             cell.state, cell.reason = CellState.PENDING, event.get("again") or ""
         else:
-            cell.metrics = combined([each.metrics for each in measured.values() if each.metrics])
+            cell.metrics = _of_all_trials(cell)
             cell.state, cell.reason = CellState.PASSED, ""
+
+
+def _of_all_trials(cell: CellRecord) -> Metrics | None:
+    trials = [each.metrics for each in cell.measured().values() if each.metrics]
+    return combined(trials) if trials else None
 
 
 def _ended_attempt(event: dict[str, Any]) -> Attempt:

@@ -54,13 +54,12 @@ def driver_of(facts: Mapping[str, Any]) -> str | None:
 
 
 def provenance_of(document: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """What the worker of this engine said of itself.
-
-    Raises:
-        KeyError: no engine of that name is on record.
-    """
-    table = document["provenances"]
-    return {key: table[key][i] for key, i in document["engines"][name]["provenance"].items()}
+    """What the worker of this engine said of itself; empty when that is not on record."""
+    try:
+        table = document["provenances"]
+        return {key: table[key][i] for key, i in document["engines"][name]["provenance"].items()}
+    except (AttributeError, IndexError, KeyError, TypeError):  # damaged by hand, or a lost part
+        return {}
 
 
 def _facts(sitting: Mapping[str, Any]) -> dict[str, Any]:

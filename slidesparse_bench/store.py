@@ -19,16 +19,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from slidesparse_bench.errors import FormatError, RunLocked, RunNotFound
+from slidesparse_bench.errors import FormatError, NewerFormat, RunLocked, RunNotFound
 from slidesparse_bench.records import (
     CellRecord,
-    CellState,
     RunRecord,
     RunState,
     run_from_status,
     status_json,
 )
 from slidesparse_bench.wire import (
+    ATTEMPT,
     SCHEMA_VERSION,
     check_version,
     encode,
@@ -135,8 +135,7 @@ class Store:
 
     def next_attempt(self, cell_id: str) -> int:
         """The number of a new attempt; a folder that is there already is never used again."""
-        folders = (self.folder / "cells" / cell_id).glob("attempt-*")
-        taken = [int(each.name.removeprefix("attempt-")) for each in folders]
+        taken = [n for n, _ in _attempt_folders(self.folder / "cells" / cell_id)]
         return max([*taken, *(attempt.n for attempt in self.record.cells[cell_id].attempts), 0]) + 1
 
     def relative(self, path: Path) -> str:
@@ -148,12 +147,21 @@ class Store:
         return plan
 
     def environment(self) -> dict[str, Any]:
-        environment: dict[str, Any] = read_json(self.folder / ENVIRONMENT)
+        """What the run ran on; `damaged` says why when the file cannot tell any more."""
+        try:
+            environment: dict[str, Any] = read_json(self.folder / ENVIRONMENT)
+        except NewerFormat:
+            raise
+        except FormatError as error:
+            return {"schema_version": SCHEMA_VERSION, "damaged": str(error)}
         return environment
 
     def write_environment(self, environment: dict[str, Any]) -> None:
-        """Replace `environment.json`."""
-        write_json(self.folder / ENVIRONMENT, environment)
+        """Replace `environment.json`; one that cannot be read any more is kept beside it."""
+        path = self.folder / ENVIRONMENT
+        if "damaged" in environment and path.exists():
+            path.replace(path.with_name(f"{ENVIRONMENT}.damaged"))
+        write_json(path, {k: v for k, v in environment.items() if k != "damaged"})
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -265,18 +273,20 @@ def _salvage(folder: Path) -> RunRecord:
 
 
 def _salvage_cell(record: RunRecord, cell_id: str, folder: Path) -> None:
-    """An attempt's own file holds the event of its end."""
-    cell = record.cells[cell_id]
-    for path in sorted(folder.glob("attempt-*/attempt.json"), key=_attempt_number):
+    """An attempt's own file holds the event of its end.
+
+    Whether a cell had failed for good is not in there; it is tried once more.
+    """
+    for _, attempt in sorted(_attempt_folders(folder)):
         with contextlib.suppress(*_UNREADABLE):
             known = {"event": "attempt_ended", "time": record.updated, "cell": cell_id}
-            record.apply({**known, **read_json(path)})
-    if cell.attempts and cell.attempts[-1].is_evidence and cell.last_failure is not None:
-        cell.state, cell.reason = CellState.FAILED, cell.last_failure.root_cause
+            record.apply({**known, **read_json(attempt / ATTEMPT)})
 
 
-def _attempt_number(path: Path) -> int:
-    return int(path.parent.name.removeprefix("attempt-"))
+def _attempt_folders(folder: Path) -> list[tuple[int, Path]]:
+    """Number and folder of each attempt at a cell; anything else there is passed over."""
+    found = [(re.fullmatch(r"attempt-(\d+)", path.name), path) for path in folder.glob("attempt-*")]
+    return [(int(match[1]), path) for match, path in found if match]
 
 
 def find_run(runs: Path, name: str | None) -> Path:

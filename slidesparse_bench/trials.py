@@ -15,8 +15,9 @@ from slidesparse_bench.wire import Metrics, ObservedM, Spread
 def combined(trials: Sequence[Metrics]) -> Metrics:
     """The numbers of all trials together.
 
-    Counts, times and energies add up; rates are weighted by `elapsed_time`, which keeps each of
-    them the quotient of its sums. The interval is Student's over the trials' mean step times, or
+    Counts, times and energies add up. What is counted per second of a step is a harmonic mean
+    weighted by the iterations, which keeps each rate the quotient of its sums; power, clock and
+    host are means over the time. The interval is Student's over the trials' mean step times, or
     that within the trials where it is wider: what varies from process to process cannot be seen
     inside one. Two trials make it wide; take at least three.
     """
@@ -42,21 +43,31 @@ def combined(trials: Sequence[Metrics]) -> Metrics:
         "disturbed": _union([each.disturbed for each in trials]) or [],
         "trials": len(trials),
     }
-    changed |= {name: _weighted(trials, name) for name in _WEIGHTED}
+    changed |= {name: _rate(trials, name) for name in _RATES}
+    changed |= {name: _over_time(trials, name) for name in _OVER_TIME}
     changed |= {name: _over_known(max, trials, name) for name in _LARGEST}
     return replace(trials[0], **changed)
 
 
-_WEIGHTED = (
+_RATES = (
     "requests_per_second", "tokens_per_second", "prompt_tokens_per_second",
-    "output_tokens_per_second", "power_w_mean", "sm_clock_mhz_mean",
-    "host_slowdown", "achieved_tflops", "achieved_tb_per_second", "roofline_fraction",
+    "output_tokens_per_second", "achieved_tflops", "achieved_tb_per_second", "roofline_fraction",
 )  # fmt: skip
+_OVER_TIME = ("power_w_mean", "sm_clock_mhz_mean", "host_slowdown")
 _LARGEST = ("model_memory_gib", "kv_cache_gib", "peak_memory_gib", "load_time_s", "temperature_c_max")  # fmt: skip
 
 
-def _weighted(trials: Sequence[Metrics], name: str) -> float | None:
+def _rate(trials: Sequence[Metrics], name: str) -> float | None:
     """None as soon as one trial lacks it: a mean of some would be taken for one of all."""
+    values = [getattr(each, name) for each in trials]
+    if None in values or 0 in values:
+        return None
+    weights = [each.iterations for each in trials]
+    inverse = sum(weight / value for weight, value in zip(weights, values, strict=True))
+    return float(sum(weights) / inverse)
+
+
+def _over_time(trials: Sequence[Metrics], name: str) -> float | None:
     values = [getattr(each, name) for each in trials]
     if None in values:
         return None

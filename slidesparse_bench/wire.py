@@ -33,6 +33,14 @@ cells in processes of their own.
 
 REQUEST, RESULT, LOG, PHASES = "request.json", "result.json", "worker.log", "phases.jsonl"
 """Files of an attempt's folder, or of the folder of an engine that several attempts share."""
+ATTEMPT, TELEMETRY = "attempt.json", "telemetry.csv"
+"""Files of an attempt's folder that the campaign writes."""
+
+MEASURES = "slidesparse measures"
+"""How the line of a worker's log begins with which it turns to a cell."""
+
+CAMPAIGN_VARIABLE = "SLIDESPARSE_CAMPAIGN"
+"""Environment variable with the pid of the campaign, without which a worker has no purpose."""
 
 ATTEMPT_VARIABLE = "SLIDESPARSE_ATTEMPT"
 """Environment variable that marks every process of an attempt, and so proves ownership."""
@@ -119,7 +127,7 @@ class Metrics:
 
     `tokens_per_second` counts prompt and output tokens, as vLLM does, over `elapsed_time`, the time
     of the counted engine steps; `output_tokens_per_second` of a decode cell covers its pure decode
-    steps only. `warmup_iterations` are all that were not counted.
+    steps only. `warmup_iterations` are those that ran before the counted ones.
     None means not measured. `precision` is the relative half width that was asked for;
     `outlier_steps` counts steps far from the others, which are all kept; `disturbed` says what
     else the device was doing. `trials` above 1: the numbers of several attempts, see `trials`.

@@ -22,11 +22,13 @@ class Work:
 class WorkQueue:
     """Hands out work in order, never the same cell to two lanes at once.
 
-    With several trials a cell stands here several times; `is_wanted` drops it once it has failed.
+    With several trials a cell stands here several times; `is_wanted` says of a cell and a trial
+    whether it is still to be measured. A lane may give work back, so the end is only reached when
+    nobody has any.
     """
 
     def __init__(
-        self, work: Iterable[Work], stop: threading.Event, is_wanted: Callable[[Cell], bool]
+        self, work: Iterable[Work], stop: threading.Event, is_wanted: Callable[[Cell, int], bool]
     ) -> None:
         self._waiting = list(work)
         self._busy: set[Cell] = set()
@@ -35,14 +37,16 @@ class WorkQueue:
         self._mutex = threading.Lock()
 
     def __bool__(self) -> bool:
-        return bool(self._waiting)
+        """Whether anything is left that somebody wants."""
+        with self._mutex:
+            return any(self._reduced(work) for work in self._waiting)
 
     def take(self) -> Work | None:
         """The next work whose cells nobody else has, waiting for it if need be; None at the end."""
         while not self._stop.is_set():
             with self._mutex:
                 self._waiting = [work for each in self._waiting if (work := self._reduced(each))]
-                if not self._waiting:
+                if not self._waiting and not self._busy:
                     return None
                 work = next((each for each in self._waiting if self._is_free(each)), None)
                 if work is not None:
@@ -63,7 +67,7 @@ class WorkQueue:
             self._waiting.insert(0, work)
 
     def _reduced(self, work: Work) -> Work | None:
-        wanted = tuple(cell for cell in work.cells if self._is_wanted(cell))
+        wanted = tuple(cell for cell in work.cells if self._is_wanted(cell, work.trial))
         return Work(wanted, work.trial) if wanted else None
 
     def _is_free(self, work: Work) -> bool:

@@ -16,7 +16,9 @@ SMALL = MemoryEstimate(
 )
 
 
-def a_candidate(cell_id, *, verdict=FitVerdict.FITS, memory=SMALL, timeouts=None, **engine_args):
+def a_candidate(
+    cell_id, *, verdict=FitVerdict.FITS, memory=SMALL, timeouts=None, fixed=(), **engine_args
+):
     cell = Cell.parse(cell_id)
     work = cell.workload
     limits = {
@@ -25,7 +27,8 @@ def a_candidate(cell_id, *, verdict=FitVerdict.FITS, memory=SMALL, timeouts=None
         "max_num_batched_tokens": work.max_num_batched_tokens,
     }
     arguments = {**limits, "gpu_memory_utilization": 0.8, **engine_args}
-    return Candidate(cell, arguments, timeouts or Timeouts(), verdict, memory)
+    fixed = frozenset([*engine_args, *fixed])
+    return Candidate(cell, arguments, fixed, timeouts or Timeouts(), verdict, memory)
 
 
 def ids(grouped):
@@ -50,6 +53,7 @@ def test_cells_that_differ_in_m_and_stage_share_an_engine_smallest_step_first():
         ("a.int8.cutlass.prefill.m512", {}),
         ("a.int8.cusparselt-2_4.prefill.m512", {}),
         (f"{A}.prefill.m512", {"gpu_memory_utilization": 0.9}),
+        (f"{A}.prefill.m512", {"max_model_len": 5000}),
         (f"{A}.prefill.m512", {"timeouts": Timeouts(attempt_s=60)}),
         (f"{A}.prefill.m512", {"verdict": FitVerdict.TIGHT}),
         (f"{A}.prefill.m512", {"verdict": FitVerdict.DOES_NOT_FIT}),

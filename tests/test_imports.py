@@ -15,7 +15,11 @@ ALLOWED = {
     "torch": {
         "worker/engines/vllm_engine.py",
         "worker/peak_rates.py",
+        "vllm_plugin/bit_patterns.py",
+        "vllm_plugin/compress24.py",
         "vllm_plugin/random_weights.py",
+        "vllm_plugin/reference_gemm.py",
+        "vllm_plugin/sparsity.py",
     },
     "vllm": {
         "worker/engines/vllm_engine.py",

@@ -11,7 +11,7 @@ import time
 import pytest
 import yaml
 
-from slidesparse_bench import telemetry
+from slidesparse_bench import engine_run, telemetry
 from slidesparse_bench.cli import invoke
 from slidesparse_bench.store import list_runs
 from slidesparse_bench.telemetry import Telemetry
@@ -20,6 +20,7 @@ MS = (128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 SERIES = "tiny-llama.int8.native.prefill"
 FOURTH = f"{SERIES}.m1024"
 LARGEST = f"{SERIES}.m16384"
+CAMPAIGN = [sys.executable, "-c", "from slidesparse_bench.cli import main; main()"]
 QUICK = {"grace_s": 1, "silence_s": 3, "attempt_s": 30, "memory_wait_s": 1}
 
 
@@ -210,13 +211,7 @@ def test_the_time_limit_of_an_attempt_starts_anew_with_each_cell(night):
 def test_kill_9_of_the_campaign_costs_the_cell_in_flight(night):
     night.write(order("hang", cells=FOURTH, attempts=[1]), timeouts={**QUICK, "silence_s": 60})
     campaign = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "from slidesparse_bench.cli import main; main()",
-            "run",
-            "matrix.yaml",
-        ],
+        [*CAMPAIGN, "run", "matrix.yaml"],
         stdout=subprocess.DEVNULL,
     )
     wait_until(lambda: runs_of(night) and night.cells[FOURTH]["state"] == "running")
@@ -231,13 +226,7 @@ def test_kill_9_of_the_campaign_costs_the_cell_in_flight(night):
 def test_a_stop_leaves_what_was_not_reached_pending(night):
     night.write(order("hang", cells=FOURTH, attempts=[1]), timeouts={**QUICK, "silence_s": 60})
     campaign = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "from slidesparse_bench.cli import main; main()",
-            "run",
-            "matrix.yaml",
-        ],
+        [*CAMPAIGN, "run", "matrix.yaml"],
         stdout=subprocess.DEVNULL,
     )
     wait_until(lambda: runs_of(night) and night.cells[FOURTH]["state"] == "running")
@@ -252,8 +241,7 @@ def test_a_cell_that_failed_in_company_before_a_kill_goes_alone_afterwards(night
     death = order("raise_error", cells=FOURTH, attempts=[1])
     stop = order("kill_campaign", cells=FOURTH, attempts=[2], value="SIGTERM")
     night.write(death, stop)
-    campaign = [sys.executable, "-c", "from slidesparse_bench.cli import main; main()"]
-    assert subprocess.run([*campaign, "run", "matrix.yaml"], check=False).returncode == 143
+    assert subprocess.run([*CAMPAIGN, "run", "matrix.yaml"], check=False).returncode == 143
     assert night.run() == 0
     isolations = [isolation for isolation, _ in night.attempts(FOURTH)]
     assert isolations == ["engine", "cell", "engine"]
@@ -284,6 +272,112 @@ def test_a_trial_that_fails_fails_the_cell_and_ends_its_trials(night):
     assert all(
         night.cells[each]["metrics"]["trials"] == 3 for each in night.cells if each != FOURTH
     )
+
+
+XID = "NVRM: Xid (PCI:0000:01:00): 79, pid=1, GPU has fallen off the bus."
+
+
+def test_what_a_lost_gpu_leaves_goes_to_the_idle_one_and_nothing_twice(night):
+    night.write(
+        order("hang", cells=f"{SERIES}.m2048", value=1.5),
+        order("raise_error", cells=f"{SERIES}.m4096", attempts=[1], value=XID),
+    )
+    assert night.run("--gpus", "0,1") == 0
+    assert night.attempts(f"{SERIES}.m4096") == [("engine", "gpu_lost"), ("cell", None)]
+    others = [each for each in night.cells if not each.endswith("m4096")]
+    assert all(night.attempts(each) == [("engine", None)] for each in others)
+
+
+def test_what_another_cell_printed_is_no_evidence(night):
+    night.write(
+        order("print_log", cells=f"{SERIES}.m128", value=XID),
+        order("exit", cells=f"{SERIES}.m512", attempts=[1], value=3),
+    )
+    assert night.run() == 0
+    assert night.attempts(f"{SERIES}.m512") == [("engine", "unknown"), ("cell", None)]
+
+
+def test_a_time_limit_says_which_one_it_was(night):
+    night.write(order("hang", cells=FOURTH, attempts=[1]))
+    assert night.run() == 0
+    failure = night.cells[FOURTH]["attempts"][0]["failure"]
+    assert "no output and no phase for 3.0 s (timeouts.silence_s)" in failure["root_cause"]
+
+
+def test_a_worker_that_goes_on_without_a_result_is_not_believed(night, monkeypatch):
+    real = engine_run.read_result
+    monkeypatch.setattr(
+        engine_run,
+        "read_result",
+        lambda folder, asked: (
+            None if (asked.cell_id, asked.attempt) == (FOURTH, 1) else real(folder, asked)
+        ),
+    )
+    night.write()
+    assert night.run() == 0
+    assert night.attempts(FOURTH) == [("engine", "no_result"), ("cell", None)]
+    others = [each for each in night.cells if each != FOURTH]
+    assert all(night.attempts(each) == [("engine", None)] for each in others)
+
+
+def test_a_lost_environment_file_costs_nothing_but_itself(night):
+    night.write(order("hang", cells=FOURTH, value=1))
+    campaign = subprocess.Popen([*CAMPAIGN, "run", "matrix.yaml"], stdout=subprocess.DEVNULL)
+    wait_until(lambda: runs_of(night) and night.cells[FOURTH]["state"] == "running")
+    (night.run_folder / "environment.json").unlink()
+    assert campaign.wait(30) == 0
+    assert night.states() == ["passed"] * 8
+    assert invoke(["report"]) == 0
+
+
+def test_a_setting_that_one_trial_needs_holds_for_all_of_them(night):
+    died = "torch._inductor.exc.InductorError: RuntimeError: ptxas failed"
+    night.write(
+        order("raise_error", phase="load_weights", attempts=[2], value=died),
+        stages={"prefill": {"M": [128]}},
+        trials=3,
+    )
+    assert night.run() == 0
+    [cell] = night.cells.values()
+    counted = [a for a in cell["attempts"] if a["metrics"] and a["changed"]]
+    assert [attempt["trial"] for attempt in counted] == [2, 3, 1]
+    assert all(attempt["changed"] == {"enforce_eager": True} for attempt in counted)
+    assert cell["metrics"]["trials"] == 3
+
+
+def test_a_limit_that_the_matrix_sets_for_one_m_changes_no_other_engine(night):
+    longer = {"match": FOURTH, "engine_args": {"max_model_len": 5000}}
+    night.write(overrides=[longer])
+    assert night.run() == 0
+    lengths = {
+        cell_id: cell["attempts"][0]["engine_args"]["max_model_len"]
+        for cell_id, cell in night.cells.items()
+    }
+    assert lengths.pop(FOURTH) == 5000
+    assert set(lengths.values()) == {1025}
+
+
+def test_a_stop_while_an_engine_starts_is_booked_on_no_cell(night):
+    night.write(order("hang", phase="load_weights"), timeouts={**QUICK, "silence_s": 60})
+    campaign = subprocess.Popen([*CAMPAIGN, "run", "matrix.yaml"], stdout=subprocess.DEVNULL)
+    wait_until(lambda: runs_of(night) and "running" in night.states())
+    os.kill(campaign.pid, signal.SIGTERM)
+    assert campaign.wait(20) == 143
+    assert night.states() == ["pending"] * 8
+    assert not any(cell["attempts"] for cell in night.cells.values())
+
+
+def test_a_disturbed_measurement_stands_when_its_repetition_fails(night, disturbances):
+    night.write(
+        order("raise_error", attempts=[2, 3], cells=f"{SERIES}.m256"),
+        order("raise_error", attempts=[3], cells=f"{SERIES}.m256"),
+        stages={"prefill": {"M": [128, 256, 512]}},
+    )
+    disturbances += [[], ["hot"]]
+    assert night.run() == 0
+    cell = night.cells[f"{SERIES}.m256"]
+    assert (cell["state"], cell["metrics"]["disturbed"]) == ("passed", ["hot"])
+    assert "repeating it failed" in cell["reason"]
 
 
 @pytest.fixture

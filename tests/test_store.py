@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 
 from slidesparse_bench.errors import NewerFormat, RunLocked, RunNotFound
 from slidesparse_bench.records import CellState, RunState, status_json
-from slidesparse_bench.store import JOURNAL, PLAN, STATUS, Store, find_run, find_unfinished
+from slidesparse_bench.store import (
+    ENVIRONMENT,
+    JOURNAL,
+    PLAN,
+    STATUS,
+    Store,
+    find_run,
+    find_unfinished,
+)
 from slidesparse_bench.wire import SCHEMA_VERSION, write_json
 
 A, B = "a.int8.native.prefill.m512", "a.int8.native.prefill.m1024"
@@ -113,8 +121,26 @@ def test_without_journal_and_status_the_attempts_folders_count(tmp_path):
     record = Store.open(store.folder).record
     assert record.cells[A].state is CellState.PASSED
     assert record.cells[A].metrics == store.record.cells[A].metrics
-    assert record.cells[B].state is CellState.FAILED
+    # Whether it was given up is not in there: once more costs less than a wrong verdict.
+    assert record.cells[B].state is CellState.PENDING
     assert record.cells[B].last_failure.failure_class == "oom_device"
+
+
+def test_what_is_no_attempt_folder_is_passed_over(tmp_path):
+    store = a_store(tmp_path)
+    (store.folder / "cells" / A / "attempt-1.bak").mkdir(parents=True)
+    assert store.next_attempt(A) == 1
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]"])
+def test_a_damaged_environment_is_kept_and_does_not_stop_the_run(tmp_path, damage):
+    store = a_store(tmp_path)
+    (store.folder / ENVIRONMENT).write_text(damage)
+    environment = store.environment()
+    assert environment["damaged"]
+    store.write_environment({**environment, "engine": "fake"})
+    assert store.environment() == {"schema_version": SCHEMA_VERSION, "engine": "fake"}
+    assert (store.folder / "environment.json.damaged").read_text() == damage
 
 
 @settings(max_examples=60, deadline=None)

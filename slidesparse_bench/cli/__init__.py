@@ -31,7 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help=(
         "Measure LLM inference on NVIDIA GPUs: models x INT8/FP8 x GEMM backends and sparsities "
-        "x M, each cell in a vLLM process of its own.\n\n"
+        "x M, in vLLM processes that cells of one engine share and failures do not.\n\n"
         "A run is resumable at any instant, a failure is reported with its root cause, and no "
         "number is shown unless the batch and the kernel that ran are the ones asked for."
     ),

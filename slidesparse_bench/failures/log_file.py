@@ -11,7 +11,7 @@ from slidesparse_bench.failures.classify import as_success, classify, judge
 from slidesparse_bench.failures.ending import Outcome
 from slidesparse_bench.failures.scan import scan_log
 from slidesparse_bench.records import Attempt, Failure
-from slidesparse_bench.wire import Result, decode, read_json
+from slidesparse_bench.wire import ATTEMPT, Result, decode, read_json
 
 _T = TypeVar("_T")
 
@@ -54,7 +54,7 @@ def _failure_of_file(path: Path) -> Failure:
         scan = scan_log(path)
         harmless = scan.worked or not (scan.cause or scan.proved or scan.last_error)
         return as_success(scan, str(path)) if harmless else judge(scan, Outcome(), None, str(path))
-    kept = _beside(path, "attempt.json", _Kept)
+    kept = _beside(path, ATTEMPT, _Kept)
     result = _beside(path, "result.json", Result)
     if result is not None and result.ok and (kept is None or kept.attempt.failure is None):
         return as_success(scan_log(path), str(path))

@@ -12,6 +12,8 @@ from pathlib import Path
 from slidesparse_bench.cell import Cell
 from slidesparse_bench.errors import HarnessVerdict
 from slidesparse_bench.wire import (
+    CAMPAIGN_VARIABLE,
+    MEASURES,
     PHASES,
     RESULT,
     CellRequest,
@@ -82,7 +84,7 @@ def measure_cells(request: Request, engine: Engine, phases: PhaseLog, folder: Pa
 def _make_ready(folder: Path, asked: CellRequest) -> None:
     """The new folder tells the campaign that this cell's attempt has begun."""
     folder.mkdir(parents=True, exist_ok=True)
-    print(f"slidesparse measures {asked.cell_id}, attempt {asked.attempt}", flush=True)
+    print(f"{MEASURES} {asked.cell_id}, attempt {asked.attempt}", flush=True)
 
 
 def _run_cell(
@@ -146,7 +148,8 @@ def die_with_parent() -> None:
 
     Without it a SIGKILLed campaign leaves an engine that keeps the device (vLLM #55510).
     """
-    parent = os.getppid()
+    # By name: a campaign killed while this interpreter started is no longer our parent by now.
+    parent = int(os.environ.get(CAMPAIGN_VARIABLE) or os.getppid())
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -1,0 +1,124 @@
+"""W8A8 linear layers in plain torch: what kernels are compared with. Exact, not fast.
+
+Divisions are between tensors throughout. torch turns `number / tensor`, and on CUDA
+`tensor / number`, into a product with the reciprocal, which rounds twice: 127 / absmax was off in
+the last bit for a quarter of random values (torch 2.13, CPU).
+"""
+
+from __future__ import annotations
+
+import torch
+
+INT8_MAX = 127.0
+FP8_MAX = 448.0
+FP8_MIN_SCALE = 1 / (FP8_MAX * 512)
+"""vLLM's least FP8 scale (0.32, model_executor/layers/quantization/input_quant_fp8.py)."""
+EXACT_K = 2**17
+"""Below it `accumulate` is exact: 2^17 products of -128 x -128 leave int32, and sums of as many
+FP8 products, multiples of 2^-18 up to 2^17.7, still fit the 53 bits of a float64."""
+
+
+def quantize_per_token(x: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """Symmetric dynamic quantization of every row, with the formulas of vLLM's CUDA kernels.
+
+    int8: `scale = absmax / 127`, `q = round_half_even(x * (127 / absmax))`, saturating
+    (csrc/quantization/w8a8/int8/scaled_quant.cu, commit 180df48e). FP8:
+    `scale = max(absmax / 448, 1 / (448 * 512))`, `q = e4m3(x / scale)`, saturating
+    (csrc/quantization/w8a8/fp8/common.cu, commit 096d3dc9). All in float32.
+
+    vLLM's other implementations multiply by `1 / scale` (the int8 op of the CPU build, the native
+    FP8 one that torch.compile uses) or round halves away from zero (int8 in Triton): values at a
+    rounding boundary then differ by one step, 3 in 10,000 of normal bfloat16 ones on the CPU.
+
+    Args:
+        x: `[m, k]` float32, bfloat16 or float16, finite, k at least 1.
+        dtype: int8 or float8_e4m3fn.
+
+    Returns:
+        q `[m, k]` and its scale, float32 `[m, 1]`. A row of zeros has q 0.
+
+    Raises:
+        ValueError: another dtype is asked for.
+    """
+    values = x.to(torch.float32)
+    absmax = values.abs().amax(dim=-1, keepdim=True)
+    if dtype == torch.int8:
+        return _to_int8(values, absmax)
+    if dtype == torch.float8_e4m3fn:
+        return _to_fp8(values, absmax)
+    raise ValueError(f"activations are quantized to int8 or float8_e4m3fn, not to {dtype}")
+
+
+def accumulate(q_x: torch.Tensor, q_w: torch.Tensor) -> torch.Tensor:
+    """`q_x @ q_w.T` without any rounding of sums, whatever their order.
+
+    Through float64, where all partial sums are exact. `torch._int_mm` is faster, but has limits of
+    shape on CUDA, and s8 x s8 on x86 without VNNI may saturate (oneDNN, "Nuances of int8").
+
+    Args:
+        q_x: `[m, k]` int8 or float8_e4m3fn.
+        q_w: `[n, k]` of the same dtype.
+
+    Returns:
+        `[m, n]`: int32, or for FP8 the exact sum rounded once to float32.
+
+    Raises:
+        ValueError: k differs or is 2^17 or more, or the dtypes differ.
+    """
+    if q_x.dtype != q_w.dtype or q_x.shape[1] != q_w.shape[1]:
+        raise ValueError(
+            f"x is {q_x.dtype} with k = {q_x.shape[1]}, the weight {q_w.dtype} with "
+            f"k = {q_w.shape[1]}; both must agree"
+        )
+    if q_x.shape[1] >= EXACT_K:
+        raise ValueError(f"k = {q_x.shape[1]}; sums are exact for k below {EXACT_K} only")
+    sums = q_x.to(torch.float64) @ q_w.to(torch.float64).t()
+    return sums.to(torch.int32 if q_x.dtype == torch.int8 else torch.float32)
+
+
+def scaled_matmul(
+    q_x: torch.Tensor,
+    x_scale: torch.Tensor,
+    q_w: torch.Tensor,
+    w_scale: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    out_dtype: torch.dtype = torch.bfloat16,
+) -> torch.Tensor:
+    """A quantized linear layer: `x_scale * (w_scale * (q_x @ q_w.T)) + bias`.
+
+    Scales and bias are applied in float32 in the order of vLLM's CUTLASS epilogue
+    (csrc/cutlass_extensions/epilogue/scaled_mm_epilogues_c3x.hpp), which fuses the last two steps:
+    with a bias the last bit of the float32 may differ.
+
+    Args:
+        q_x: `[m, k]` int8 or float8_e4m3fn.
+        x_scale: float32 `[m, 1]`, or of one element.
+        q_w: `[n, k]` of the same dtype.
+        w_scale: float32 `[n, 1]` or `[n]`, or of one element.
+        bias: `[n]`.
+
+    Returns:
+        `[m, n]` of `out_dtype`.
+
+    Raises:
+        ValueError: as `accumulate`.
+    """
+    sums = accumulate(q_x, q_w).to(torch.float32)
+    scaled = x_scale.reshape(-1, 1) * (w_scale.reshape(1, -1) * sums)
+    if bias is not None:
+        scaled = scaled + bias.to(torch.float32)
+    return scaled.to(out_dtype)
+
+
+def _to_int8(values: torch.Tensor, absmax: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    largest = torch.full_like(absmax, INT8_MAX)
+    rounded = (values * (largest / absmax)).round()
+    # A row of zeros is 0 x inf here, NaN, and NaN becomes 0 as in the kernel's cvt.rni.sat.
+    saturated = torch.nan_to_num(rounded, nan=0.0).clamp(-INT8_MAX - 1, INT8_MAX)
+    return saturated.to(torch.int8), absmax / largest
+
+
+def _to_fp8(values: torch.Tensor, absmax: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    largest = torch.full_like(absmax, FP8_MAX)
+    scale = (absmax / largest).clamp(min=FP8_MIN_SCALE)
+    return (values / scale).clamp(-FP8_MAX, FP8_MAX).to(torch.float8_e4m3fn), scale
