@@ -15,6 +15,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,7 @@ class Store:
         self.folder = folder
         self.record = record
         self._mutex = threading.Lock()
+        self._lines: dict[str, str] = {}
 
     @classmethod
     def create(
@@ -108,7 +110,21 @@ class Store:
         with self._mutex:
             _append_line(self.folder / JOURNAL, json.dumps(event))
             self.record.apply(event)
-            write_json(self.folder / STATUS, status_json(self.record))
+            self._write_status(event.get("cell"))
+
+    def _write_status(self, changed: str | None) -> None:
+        """Rewrite `status.json`, one line per cell, of which only the changed one is made anew.
+
+        With 300 cells making all of them anew takes a tenth of a second, at every event.
+        """
+        cells = self.record.cells
+        for cell_id in [changed] if changed in self._lines else cells:
+            self._lines[str(cell_id)] = _json_text(encode(cells[str(cell_id)]))
+        head = {**status_json(replace(self.record, cells={})), "counts": self.record.counts}
+        head.pop("cells")
+        opened = _json_text(head, indent=1).removesuffix("\n}")
+        lines = ",\n".join(f"  {json.dumps(each)}: {self._lines[each]}" for each in cells)
+        write_text(self.folder / STATUS, f'{opened},\n "cells": {{\n{lines}\n }}\n}}\n')
 
     @property
     def owner(self) -> str:
@@ -180,9 +196,14 @@ class Store:
             stream.flush()
             # What another process did between our reading and the lock must not be lost.
             self.record = load_record(self.folder)
+            self._lines.clear()
             if _replay(self.folder / JOURNAL) is None:
                 _restore_journal(self.folder, self.record)
             yield
+
+
+def _json_text(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
 
 
 def load_record(folder: Path) -> RunRecord:

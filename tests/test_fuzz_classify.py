@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from slidesparse_bench.failures import CLASSES, classify, classify_log_file
@@ -51,11 +51,9 @@ def log(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("fuzz") / "some.log"
 
 
-anything = settings(deadline=None)
 """The machine may be busy; how fast a log is read is measured by scripts/bench_classify.py."""
 
 
-@anything
 @given(st.binary(max_size=4000), known)
 def test_random_bytes_are_classified(log, data, ending):
     log.write_bytes(data)
@@ -63,7 +61,6 @@ def test_random_bytes_are_classified(log, data, ending):
     assert classify_log_file(log)["class"] in CLASSES
 
 
-@anything
 @given(st.lists(pieces, max_size=12), known)
 def test_cut_and_joined_logs_are_classified(log, parts, ending):
     text = "\n".join(parts)
@@ -73,7 +70,6 @@ def test_cut_and_joined_logs_are_classified(log, parts, ending):
     assert is_complete(classify(text.split("\n"), **ending))
 
 
-@anything
 @given(st.randoms(use_true_random=False), st.integers(2, 6))
 def test_interleaved_processes_are_classified(source: random.Random, count: int):
     streams = [source.choice(EXAMPLES).split("\n") for _ in range(count)]
@@ -83,7 +79,6 @@ def test_interleaved_processes_are_classified(source: random.Random, count: int)
     assert is_complete(classify(lines, exit_code=1), len(lines))
 
 
-@anything
 @given(st.sampled_from(SIGNATURES), st.integers(0, 2000), st.integers(1000, 3000))
 def test_block_borders_change_nothing(log, signature, before, block):
     """Blocks longer than any line, set against the log at every offset."""
@@ -94,7 +89,6 @@ def test_block_borders_change_nothing(log, signature, before, block):
         assert classify(log, exit_code=1) == whole
 
 
-@anything
 @given(st.binary(max_size=2000), st.integers(1, 50))
 def test_lines_longer_than_a_block_are_read_to_the_end(log, data, block):
     log.write_bytes(data)
@@ -103,7 +97,6 @@ def test_lines_longer_than_a_block_are_read_to_the_end(log, data, block):
         assert is_complete(classify(log, exit_code=1), data.count(b"\n") + 1)
 
 
-@anything
 @given(st.sampled_from(SIGNATURES), st.binary(max_size=300))
 def test_cause_is_found_beside_broken_bytes(log, signature, noise):
     junk = noise.replace(b"slidesparse", b"").replace(b"T", b"").replace(b"E", b"")

@@ -189,6 +189,7 @@ def test_environment_is_as_given_plus_the_marks(attempt: Attempt) -> None:
     given = {f"PATH={os.environ['PATH']}"}
     assert set(attempt.lines) - {""} == given | {
         f"SLIDESPARSE_ATTEMPT={attempt.token}",
+        f"SLIDESPARSE_CAMPAIGN={os.getpid()}",
         "SPT_NOENV=1",
     }
 

@@ -10,7 +10,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 from fakes.nvml import FakeGpu, FakeNvml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from slidesparse_bench import __version__, provenance
@@ -238,7 +238,6 @@ VALUES = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from(["versions", "kernels", "clock"]), VALUES)))
 def test_every_engine_gets_back_exactly_what_it_said(said):
     document = a_document()

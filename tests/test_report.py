@@ -1210,7 +1210,7 @@ ENVIRONMENTS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(run=RUNS, plan=PLANS, environment=ENVIRONMENTS, matrix_text=TEXTS, notes=TEXTS)
 def test_any_run_is_reported_with_every_cell(run, plan, environment, matrix_text, notes):
     text = report(run, plan=plan, environment=environment, matrix_text=matrix_text, notes=notes)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from slidesparse_bench.failures import CLASSES
@@ -295,7 +295,6 @@ def classes_of(attempts: list[Attempt]) -> list[str]:
     return [attempt.failure.failure_class for attempt in attempts if attempt.failure]
 
 
-@settings(deadline=None)
 @given(worlds, retry_settings, st.floats(0.05, 1.0))
 def test_any_world_comes_to_an_end_within_its_attempts(world, limits, start):
     attempts = campaign(world, limits, start)
@@ -303,7 +302,6 @@ def test_any_world_comes_to_an_end_within_its_attempts(world, limits, start):
     assert len(counted) <= limits.max_attempts
 
 
-@settings(deadline=None)
 @given(worlds, st.floats(0.05, 1.0))
 def test_no_world_repeats_a_shortage_with_the_same_utilization(world, start):
     attempts = campaign(world, RetrySettings(max_attempts=20), start)
@@ -313,7 +311,6 @@ def test_no_world_repeats_a_shortage_with_the_same_utilization(world, start):
         assert len(tried) == len(set(tried))
 
 
-@settings(deadline=None)
 @given(worlds, st.floats(0.05, 1.0))
 def test_no_world_retries_what_cannot_change(world, start):
     attempts = campaign(world, RetrySettings(max_attempts=20), start)
@@ -323,7 +320,6 @@ def test_no_world_retries_what_cannot_change(world, start):
     assert all(classes_of(attempts).count(name) <= 2 for name in once)
 
 
-@settings(deadline=None)
 @given(worlds, retry_settings, st.floats(0.05, 1.0))
 def test_utilization_stays_a_share(world, limits, start):
     for attempt in campaign(world, limits, start):

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -63,11 +63,6 @@ ANY_GEMM = st.sampled_from([torch.int8, FP8]).flatmap(gemms)
 ANY_SPARSITY = st.sampled_from(SPARSITIES)
 
 
-def for_all(*strategies):
-    """`given` without its limit of time per example: the first use of an operation is slow."""
-    return lambda test: settings(deadline=None)(given(*strategies)(test))
-
-
 def same(one, other):
     """Equal values of one shape and dtype; torch.equal knows no float8. -0.0 equals 0.0."""
     return one.dtype == other.dtype and torch.equal(one.float(), other.float())
@@ -94,20 +89,20 @@ def pruned_by_sorting(row, group):
 # Pruning
 
 
-@for_all(ANY_MATRIX, ANY_SPARSITY)
+@given(ANY_MATRIX, ANY_SPARSITY)
 def test_pruning_zeros_the_two_least_of_each_group_and_the_later_of_equals(weight, sparsity):
     expected = [pruned_by_sorting(row, sparsity.group) for row in weight.float().tolist()]
     assert prune(weight, sparsity).float().tolist() == expected
 
 
-@for_all(ANY_MATRIX, ANY_SPARSITY)
+@given(ANY_MATRIX, ANY_SPARSITY)
 def test_pruned_weights_satisfy_the_pattern_and_stay_as_they_are(weight, sparsity):
     pruned = prune(weight, sparsity)
     assert satisfies(pruned, sparsity)
     assert same(prune(pruned, sparsity), pruned)
 
 
-@for_all(st.integers(1, 8), ANY_SPARSITY)
+@given(st.integers(1, 8), ANY_SPARSITY)
 def test_full_groups_lose_the_share_of_weights_that_the_sparsity_names(groups, sparsity):
     weight = torch.ones((3, groups * sparsity.group), dtype=torch.int8)
     zeros = (prune(weight, sparsity) == 0).double().mean().item()
@@ -200,7 +195,7 @@ def test_windows_of_a_full_2_8_group_stand_side_by_side():
     assert slid.tolist() == [[1, 2, 0, 0, 3, 4, 0, 0, 5, 6, 0, 0]]
 
 
-@for_all(ANY_MATRIX, ANY_SPARSITY)
+@given(ANY_MATRIX, ANY_SPARSITY)
 def test_sliding_loses_nothing_and_gives_2_4(weight, sparsity):
     pruned = prune(weight, sparsity)
     slid = slide(pruned, sparsity)
@@ -209,7 +204,7 @@ def test_sliding_loses_nothing_and_gives_2_4(weight, sparsity):
     assert same(unslide(slid, weight.shape[1], sparsity), pruned)
 
 
-@for_all(ANY_GEMM, ANY_SPARSITY)
+@given(ANY_GEMM, ANY_SPARSITY)
 @example(gemm=(torch.full((1, 64), -128, dtype=torch.int8),) * 2, sparsity=Sparsity(8))
 def test_stretched_product_equals_the_dense_one_to_the_last_bit(gemm, sparsity):
     q_x, q_w = gemm
@@ -230,7 +225,7 @@ def test_a_layer_in_several_blocks_of_rows_slides_as_its_rows_do(monkeypatch, sp
     assert same(decompress(*compress(whole)), whole)
 
 
-@for_all(st.integers(1, 50_000), ANY_SPARSITY)
+@given(st.integers(1, 50_000), ANY_SPARSITY)
 def test_k_grows_by_the_stretch_of_the_sparsity_and_its_padding(k, sparsity):
     width = stretched_k(k, sparsity)
     assert width % 32 == 0
@@ -277,14 +272,14 @@ def test_padding_reads_the_last_column():
     assert stretch_index(3, Sparsity(4), align=8).tolist() == [0, 1, 2, 2, 2, 2, 2, 2]
 
 
-@for_all(st.integers(1, 300), ANY_SPARSITY)
+@given(st.integers(1, 300), ANY_SPARSITY)
 def test_every_column_is_read_and_none_out_of_bounds(k, sparsity):
     index = stretch_index(k, sparsity)
     assert index.shape == (stretched_k(k, sparsity),)
     assert index.unique().tolist() == list(range(k))
 
 
-@for_all(matrices(torch.bfloat16), ANY_SPARSITY, st.sampled_from([torch.int8, FP8]))
+@given(matrices(torch.bfloat16), ANY_SPARSITY, st.sampled_from([torch.int8, FP8]))
 def test_quantizing_and_stretching_may_change_places(x, sparsity, dtype):
     q, scale = quantize_per_token(x, dtype)
     q_of_stretched, scale_of_stretched = quantize_per_token(stretch(x, sparsity), dtype)
@@ -295,7 +290,7 @@ def test_quantizing_and_stretching_may_change_places(x, sparsity, dtype):
 # Compression
 
 
-@for_all(ANY_MATRIX, ANY_SPARSITY)
+@given(ANY_MATRIX, ANY_SPARSITY)
 def test_compression_halves_the_values_and_loses_nothing(weight, sparsity):
     slid = slide(prune(weight, sparsity), sparsity)
     values, metadata = compress(slid)
@@ -351,7 +346,7 @@ def test_a_row_of_zeros_stays_zero_beside_others(dtype, largest, least_scale):
     assert scale[0].item() == pytest.approx(least_scale)
 
 
-@for_all(matrices(torch.float32))
+@given(matrices(torch.float32))
 def test_int8_uses_its_whole_range_and_errs_by_half_a_step(x):
     x = torch.where((x.abs() > 1e-30) & (x.abs() < 1e30), x, 0.0)
     q, scale = quantize_per_token(x, torch.int8)
@@ -409,7 +404,7 @@ def test_linear_layer_takes_scales_of_one_element_and_gives_bfloat16():
     assert (out.dtype, out.tolist()) == (torch.bfloat16, [[9.0]])
 
 
-@for_all(gemms(torch.bfloat16), ANY_SPARSITY, st.sampled_from([torch.int8, FP8]))
+@given(gemms(torch.bfloat16), ANY_SPARSITY, st.sampled_from([torch.int8, FP8]))
 def test_sparse_layer_gives_what_the_dense_one_does(layer, sparsity, dtype):
     x, weight = (tensor.clamp(-1e6, 1e6) for tensor in layer)
     q_w, w_scale = quantize_per_token(weight, dtype)

@@ -143,7 +143,7 @@ def test_a_damaged_environment_is_kept_and_does_not_stop_the_run(tmp_path, damag
     assert (store.folder / "environment.json.damaged").read_text() == damage
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cut=st.integers(0, 4000))
 def test_a_journal_cut_anywhere_replays_to_a_prefix_of_what_happened(tmp_path_factory, cut):
     store = a_store(tmp_path_factory.mktemp("runs"))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from slidesparse_bench.errors import MatrixError
@@ -170,7 +170,6 @@ _WORDS = ["\n  ", ": ", "- ", "&a ", "*a", "<<: ", "--- ", "...", "!!str ", "nam
 _TOKENS = st.sampled_from([*_CHARACTERS, *_WORDS, "\\u", "\\U0011"])
 
 
-@settings(deadline=None)
 @given(st.lists(_TOKENS, max_size=40).map("".join) | st.text(max_size=60))
 def test_any_text_is_read_or_refused_with_a_place(text: str) -> None:
     outcome = outcome_of(lambda: read(text, "m.yaml"))
@@ -181,7 +180,6 @@ def test_any_text_is_read_or_refused_with_a_place(text: str) -> None:
         assert all(problem.line >= 1 and problem.column >= 1 for problem in outcome.problems)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_text_or_refused(data: bytes) -> None:
     outcome = outcome_of(lambda: decode(data, "m.yaml"))
@@ -200,7 +198,6 @@ _PLAIN_TREES = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text("abc", min_size=1), _PLAIN_TREES, min_size=1, max_size=4))
 def test_what_yaml_writes_is_read_back(tree: dict[str, Any]) -> None:
     assert source_of(yaml.safe_dump(tree, allow_unicode=True)).data == tree
