@@ -90,18 +90,17 @@ class Campaign:
         self.store.append({"event": "run_state", "state": RunState.RUNNING})
         self._close_lost_attempts()
         to_run = self._skip_what_cannot_run(selection)
-        self.queue = WorkQueue(self._work(to_run), self.stop, self.is_wanted)
-        lanes = self._run_lanes()
-        # A trial that needed other settings than those before it leaves these to be repeated.
-        for _ in range(self.matrix.trials - 1):
-            again = self._work(to_run)
-            if not again or self.stop.is_set() or all(lane.lost for lane in lanes):
+        devices, errors = list(self.executor.devices), []
+        # More than once when a trial needed other settings: those before it are then repeated.
+        for _ in range(self.matrix.trials):
+            self.queue = WorkQueue(self._work(to_run), self.stop, self.is_wanted)
+            lanes = self._run_lanes(devices)
+            errors = [lane.error for lane in lanes if lane.error is not None]
+            devices = [lane.device for lane in lanes if not lane.lost]
+            if self.stop.is_set() or not devices:
                 break
-            self.queue = WorkQueue(again, self.stop, self.is_wanted)
-            lanes = self._run_lanes()
-        if self.queue and all(lane.lost for lane in lanes):
+        if self.queue and not devices:
             self._paused = "no GPU is left"
-        errors = [lane.error for lane in lanes if lane.error is not None]
         cells = self.store.record.cells.values()
         finished = not errors and all(cell.state.is_done for cell in cells)
         state = RunState.FINISHED if finished else RunState.INTERRUPTED
@@ -109,9 +108,9 @@ class Campaign:
         if errors:
             raise errors[0]
 
-    def _run_lanes(self) -> list[Lane]:
+    def _run_lanes(self, devices: Sequence[Device]) -> list[Lane]:
         """One lane per device until the queue is empty, or all of them have ended."""
-        lanes = [Lane(self, device) for device in self.executor.devices]
+        lanes = [Lane(self, device) for device in devices]
         for lane in lanes:
             lane.start()
         for lane in lanes:

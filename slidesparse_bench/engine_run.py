@@ -58,8 +58,8 @@ class Served:
 
     `again` are measured cells that something disturbed, to be measured once more; `unproven` those
     that the worker went on from without a usable result; `left` those that were never reached.
-    `failed` is the cell that the failure is recorded on; when the engine
-    never got ready (`reached` is false) that is the one with the largest limits.
+    `failed` is the cell that the failure is recorded on; when the engine never got ready
+    (`reached` is false) that is the one with the largest limits.
     """
 
     left: list[Cell] = field(default_factory=list)

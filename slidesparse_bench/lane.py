@@ -38,7 +38,7 @@ class Lane(threading.Thread):
     def __init__(self, campaign: Campaign, device: Device) -> None:
         super().__init__(name=f"lane {device.label}", daemon=True)
         self._campaign = campaign
-        self._device = device
+        self.device = device
         self.lost = False
         self.error: BaseException | None = None
 
@@ -145,7 +145,7 @@ class Lane(threading.Thread):
         return Try(cell, n, trial, changes or {}, why)
 
     def _serve(self, tries: Sequence[Try]) -> Served:
-        return EngineRun(self._campaign, self._device, tries).run()
+        return EngineRun(self._campaign, self.device, tries).run()
 
     def _is_over(self, cell: Cell, failure: Failure, decision: Decision) -> bool:
         """Whether this was the cell's last attempt for now; says so on its record."""
