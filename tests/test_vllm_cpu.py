@@ -139,7 +139,7 @@ def test_every_phase_of_a_start_is_on_record(outcome):
     assert [line["phase"] for line in lines if "cell" not in line] == [
         "start", "import_engine", "start_engine", "load_weights", "capture_graphs",
     ]  # fmt: skip
-    for cell_id, last in ((INT8_DECODE, "verify"), (INT8_PREFILL, "done")):
+    for cell_id, last in ((INT8_PREFILL, "verify"), (INT8_DECODE, "done")):
         phases = [line["phase"] for line in lines if line.get("cell") == cell_id]
         assert phases[:3] == ["warm_up", "measure", "verify"]
         assert phases[-1] == last
