@@ -89,7 +89,8 @@ _NUMBERS = (
     (
         "**Disturbances.** What the device did while it was measured is sampled ten times a second. A "
         "number is measured again, and marked if that does not help, when another process computed "
-        "on the GPU, when heat or a hardware brake lowered its clocks, or when the clock dropped."
+        "on the GPU, when heat or a hardware brake lowered its clocks, when the clock dropped, or "
+        "when the host's CPU was slow: with small models a step takes as long as its Python does."
     ),
     (
         "**Sparsity.** `2:L` counts zeros: two in every L consecutive weights along K. The SlideSparse "
