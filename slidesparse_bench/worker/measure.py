@@ -86,11 +86,12 @@ def measure(
 
     `iteration_s` is what one iteration took at the end of the warm-up.
     """
-    for _ in range(1 + MOST_REPEATS):
-        host.settle()
-        rounds = _measure_once(engine, cell, settings, host, iteration_s)
+    rounds = _measure_once(engine, cell, settings, host, iteration_s)
+    for _ in range(MOST_REPEATS):
         if not is_slow(host_slowdown(rounds)):
             break
+        host.settle()
+        rounds = _measure_once(engine, cell, settings, host, iteration_s)
     return rounds
 
 
