@@ -22,7 +22,7 @@ def _require(condition: bool, message: str) -> None:
 class Measurement:
     """When to stop measuring.
 
-    Warm-up runs for `min_warmup_s` (a quarter of it when the engine has measured another cell just
+    Warm-up runs for `min_warmup_s` (a tenth of it when the engine has measured another cell just
     before) and until the step time is steady, at most `max_warmup_iterations`. Iterations then run
     for `min_measure_s` and until the 95 % confidence interval of the mean is within ± `precision`
     (relative), at least `min_iterations` and at most the method's count; `fixed_iterations` says

@@ -17,7 +17,7 @@ from slidesparse_bench.worker.proof import stage_steps, verify
 
 STEADY = 0.05
 """Warm-up ends when the newest quarter of its samples is this close to the quarter before."""
-WARM_SHARE = 0.25
+WARM_SHARE = 0.1
 """How much of `min_warmup_s` a cell needs that follows another: the device has not been idle."""
 MOST_REPEATS = 2
 """How often a measurement on a slow host is begun anew; after that it is marked."""

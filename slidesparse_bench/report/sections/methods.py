@@ -217,7 +217,7 @@ def _how_long(view: RunView) -> str:
         listed([f"±{round_percent(share)}" for share in asked]) or "±1 % unless it says otherwise"
     )
     rule = (
-        "**How long.** Unless the matrix says otherwise, warm-up lasts for at least 2 s (a quarter of "
+        "**How long.** Unless the matrix says otherwise, warm-up lasts for at least 2 s (a tenth of "
         "that after another cell in the same engine) and until the newest quarter of it is within 5 % "
         "of the quarter before; then at least 1 s is measured, until the 95 % confidence interval of "
         f"the mean step time is as narrow as the matrix asks for ({narrow}) or the limit of "
