@@ -358,11 +358,12 @@ def _who_holds(now: MemorySnapshot | None) -> str:
     if now is None:
         return "nothing is known of its memory"
     largest_first = sorted(now.processes, key=lambda process: -(process.used_bytes or 0))
-    who = ", ".join(map(_holds, largest_first)) or "no process that holds memory can be seen"
+    who = ", ".join(map(holds, largest_first)) or "no process that holds memory can be seen"
     return f"{format_gib(now.free_bytes)} free of {format_gib(now.total_bytes)}; {who}"
 
 
-def _holds(process: GpuProcess) -> str:
+def holds(process: GpuProcess) -> str:
+    """`python3 (pid 123) holds 15.10 GiB`."""
     ours = ", ours" if process.ours else ""
     held = "an unknown amount" if process.used_bytes is None else format_gib(process.used_bytes)
     return f"{process.name} (pid {process.pid}{ours}) holds {held}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from slidesparse_bench.cell import Cell, Stage
@@ -104,11 +104,6 @@ def _fit_together(members: Sequence[Candidate]) -> bool:
     estimates = [each.memory_gib for each in members if each.memory_gib is not None]
     if len(estimates) < len(members):
         return False
-    largest = replace(
-        estimates[0],
-        kv_cache=max(each.kv_cache for each in estimates),
-        activations=max(each.activations for each in estimates),
-        overhead=max(each.overhead for each in estimates),
-    )
-    total = largest.weights + largest.kv_cache + largest.activations + largest.overhead
-    return total <= largest.available
+    parts = ("weights", "kv_cache", "activations", "overhead")
+    total = sum(max(getattr(each, part) for each in estimates) for part in parts)
+    return bool(total <= estimates[0].available)

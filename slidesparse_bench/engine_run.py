@@ -285,13 +285,14 @@ class EngineRun:
             processes_left=ending.processes_left if ending else 0,
             failure=failure,
         )
-        if failure is None and result is not None and result.metrics is not None:
+        measured = result if failure is None else None
+        if measured is not None:
             arguments = self._open.engine_args
-            metrics = self._campaign.completed(cell, self._device, arguments, result, samples)
+            metrics = self._campaign.completed(cell, self._device, arguments, measured, samples)
             attempt = replace(attempt, metrics=metrics)
         again = self._campaign.record_end(cell, attempt)
-        if attempt.metrics is not None and result is not None:
-            self._campaign.note_engine(self._folder, [cell], self._device, result.provenance)
+        if measured is not None:
+            self._campaign.note_engine(self._folder, [cell], self._device, measured.provenance)
         if again:
             self._served.again.append(cell)
         self._open = None

@@ -13,10 +13,9 @@ from typing import Any
 import psutil
 
 from slidesparse_bench.backends import DeviceKind
-from slidesparse_bench.device import Device
+from slidesparse_bench.device import Device, holds
 from slidesparse_bench.errors import FormatError, NewerFormat
 from slidesparse_bench.peaks import measured_peaks, peaks_for
-from slidesparse_bench.records import GpuProcess
 from slidesparse_bench.roofline import Peaks
 from slidesparse_bench.units import GIB, MIB, format_gib
 
@@ -98,14 +97,9 @@ def _device_memory(device: Device) -> Check:
     found = f"{format_gib(now.free_bytes)} free of {format_gib(now.total_bytes)}"
     if not now.processes:
         return Check(name, State.OK, found)
-    who = ", ".join(map(_holds, now.processes))
+    who = ", ".join(map(holds, now.processes))
     advice = "a cell waits for what others hold, and the report says so; an idle device is best"
     return Check(name, State.NOTE, f"{found}; {who}", advice)
-
-
-def _holds(process: GpuProcess) -> str:
-    held = "an unknown amount" if process.used_bytes is None else format_gib(process.used_bytes)
-    return f"{process.name} (pid {process.pid}) holds {held}"
 
 
 SETTINGS = {

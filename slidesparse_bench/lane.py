@@ -87,9 +87,9 @@ class Lane(threading.Thread):
         served = self._serve([self._try(cell, trial) for cell in cells])
         for cell in served.unproven:
             self._campaign.set_state(cell.id, CellState.PENDING, "left no usable result")
-        alone = [[cell] for cell in served.unproven]
+        unproven = [[cell] for cell in served.unproven]
         if served.failed is None or served.failure is None:
-            return [*alone, *_present(served.left, served.again)]
+            return [*unproven, *_present(served.left, served.again)]
         self._react(served.failure)
         interrupted = served.failure.failure_class == "interrupted"
         reason = f"{_cause(served.failure)} (in an engine shared by {len(cells)} cells)"
@@ -97,13 +97,12 @@ class Lane(threading.Thread):
         self._campaign.set_state(served.failed.id, CellState.PENDING, reason)
         if not served.reached:
             return self._smaller(cells, served.failed, served.failure, first)
-        alone.insert(0, [served.failed])
         if self._is_stopping():
-            return [*alone, *_present(served.left, served.again)]
+            return [[served.failed], *unproven, *_present(served.left, served.again)]
         self._alone(served.failed, trial, first[served.failed.id])
         nothing_works = served.failed == cells[0] and not self._campaign.is_wanted(cells[0], trial)
         left = [[cell] for cell in served.left] if nothing_works else [served.left]
-        return [*alone[1:], *_present(*left, served.again)]
+        return [*unproven, *_present(*left, served.again)]
 
     def _smaller(
         self, cells: list[Cell], failed: Cell, failure: Failure, first: dict[str, int]

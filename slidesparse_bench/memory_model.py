@@ -6,6 +6,7 @@ Formulas and measured constants; `docs/memory.md` derives them, `feasibility.py`
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,11 +124,16 @@ def compressed_bytes_per_element(quantization: Quantization, sm: int) -> float:
 
 
 def weight_bytes(cell: Cell, architecture: Architecture, device: DeviceFacts) -> int:
-    """Resident weights: dense 8-bit, or compressed 2:4 of the stretched matrices."""
-    linears = stretched_elements(cell, architecture)
-    if cell.sparsity is not None:
-        linears = int(linears * compressed_bytes_per_element(cell.quantization, device.sm))
-    return architecture.unquantized_bytes + linears
+    """Resident weights, those that are not quantized included."""
+    return architecture.unquantized_bytes + linear_weight_bytes(cell, architecture, device)
+
+
+def linear_weight_bytes(cell: Cell, architecture: Architecture, device: DeviceFacts) -> int:
+    """Of all quantized linears: dense 8-bit, or compressed 2:4 of the stretched matrices."""
+    elements = stretched_elements(cell, architecture)
+    if cell.sparsity is None:
+        return elements
+    return int(elements * compressed_bytes_per_element(cell.quantization, device.sm))
 
 
 def stretched_elements(cell: Cell, architecture: Architecture) -> int:
@@ -190,9 +196,13 @@ def _kv_block(
     """Tokens and bytes of one block of the KV cache."""
     default = CPU_BLOCK_SIZE if device.kind is DeviceKind.CPU else CUDA_BLOCK_SIZE
     block_size = int(engine_args.get("block_size") or default)
+    return block_size, block_size * shard.kv_bytes_per_token(kv_element_bytes(engine_args))
+
+
+def kv_element_bytes(engine_args: Mapping[str, Any]) -> int:
+    """Bytes of a number in the KV cache, by vLLM's `kv_cache_dtype`."""
     is_fp8 = str(engine_args.get("kv_cache_dtype", "auto")).startswith("fp8")
-    element_bytes = 1 if is_fp8 else UNQUANTIZED_BYTES
-    return block_size, block_size * shard.kv_bytes_per_token(element_bytes)
+    return 1 if is_fp8 else UNQUANTIZED_BYTES
 
 
 def _step_bytes(cell: Cell, gate_up: int, hidden: int) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 from slidesparse_bench.backends import DeviceFacts
 from slidesparse_bench.cell import Cell, Quantization, Stage
-from slidesparse_bench.memory_model import compressed_bytes_per_element, stretched_elements
+from slidesparse_bench.memory_model import kv_element_bytes, linear_weight_bytes
 from slidesparse_bench.models.catalog import UNQUANTIZED_BYTES, Architecture
 from slidesparse_bench.wire import Metrics
 
@@ -99,9 +99,9 @@ def step_work(
         linear_flops=linear_flops,
         skipped_flops=linear_flops * 2 // cell.sparsity.group if cell.sparsity else 0,
         flops_16bit=_attention_flops(cell, shard) + _head_flops(cell, shard),
-        linear_weight_bytes=_linear_weight_bytes(cell, shard, device),
+        linear_weight_bytes=linear_weight_bytes(cell, shard, device),
         other_weight_bytes=_other_weight_bytes(cell, shard),
-        kv_cache_bytes=_kv_tokens(cell) * shard.kv_bytes_per_token(_kv_element_bytes(engine_args)),
+        kv_cache_bytes=_kv_tokens(cell) * shard.kv_bytes_per_token(kv_element_bytes(engine_args)),
     )
 
 
@@ -134,10 +134,8 @@ def applied(
     """
     if architecture is None:
         return metrics
-    work, mean_s = (
-        step_work(cell, architecture, device, engine_args),
-        metrics.step_time_ms.mean / 1e3,
-    )
+    work = step_work(cell, architecture, device, engine_args)
+    mean_s = metrics.step_time_ms.mean / 1e3
     least = limit(work, cell, peaks) if peaks else None
     return replace(
         metrics,
@@ -183,13 +181,6 @@ def _head_flops(cell: Cell, shard: Architecture) -> int:
     return 2 * cell.workload.max_num_seqs * shard.hidden_size * shard.vocab_size
 
 
-def _linear_weight_bytes(cell: Cell, shard: Architecture, device: DeviceFacts) -> int:
-    elements = stretched_elements(cell, shard)
-    if cell.sparsity is None:
-        return elements
-    return int(elements * compressed_bytes_per_element(cell.quantization, device.sm))
-
-
 def _other_weight_bytes(cell: Cell, shard: Architecture) -> int:
     """All unquantized weights, but of the embeddings only the rows of this step's tokens."""
     row = shard.hidden_size * UNQUANTIZED_BYTES
@@ -205,8 +196,3 @@ def _kv_tokens(cell: Cell) -> int:
     each sequence and writes one token, together the keys that it attends to.
     """
     return cell.m if cell.stage is Stage.PREFILL else _attended_keys(cell)
-
-
-def _kv_element_bytes(engine_args: Mapping[str, Any]) -> int:
-    is_fp8 = str(engine_args.get("kv_cache_dtype", "auto")).startswith("fp8")
-    return 1 if is_fp8 else UNQUANTIZED_BYTES

@@ -94,9 +94,15 @@ def _times(trials: Sequence[Metrics]) -> Spread:
 def _half_width(spreads: Sequence[Spread]) -> float | None:
     count = len(spreads)
     between = t95(count - 1) * statistics.stdev(each.mean for each in spreads) / math.sqrt(count)
-    within = [each.ci95_half_width for each in spreads]
-    known = [width for width in within if width is not None]
-    return max(between, math.hypot(*known) / count) if len(known) == count else between
+    within = half_width_within(spreads)
+    return between if within is None else max(between, within)
+
+
+def half_width_within(spreads: Sequence[Spread]) -> float | None:
+    """The interval that the steps of all trials alone would give; None when one has none."""
+    widths = [each.ci95_half_width for each in spreads]
+    known = [width for width in widths if width is not None]
+    return math.hypot(*known) / len(known) if len(known) == len(widths) else None
 
 
 def _is_reached(times: Spread, trials: Sequence[Metrics]) -> bool:

@@ -210,11 +210,7 @@ def test_the_time_limit_of_an_attempt_starts_anew_with_each_cell(night):
 
 def test_kill_9_of_the_campaign_costs_the_cell_in_flight(night):
     night.write(order("hang", cells=FOURTH, attempts=[1]), timeouts={**QUICK, "silence_s": 60})
-    campaign = subprocess.Popen(
-        [*CAMPAIGN, "run", "matrix.yaml"],
-        stdout=subprocess.DEVNULL,
-    )
-    wait_until(lambda: runs_of(night) and night.cells[FOURTH]["state"] == "running")
+    campaign = started_up_to_the_fourth(night)
     campaign.kill()
     campaign.wait()
     assert [night.cells[each]["state"] for each in night.cells][:3] == ["passed"] * 3
@@ -225,11 +221,7 @@ def test_kill_9_of_the_campaign_costs_the_cell_in_flight(night):
 
 def test_a_stop_leaves_what_was_not_reached_pending(night):
     night.write(order("hang", cells=FOURTH, attempts=[1]), timeouts={**QUICK, "silence_s": 60})
-    campaign = subprocess.Popen(
-        [*CAMPAIGN, "run", "matrix.yaml"],
-        stdout=subprocess.DEVNULL,
-    )
-    wait_until(lambda: runs_of(night) and night.cells[FOURTH]["state"] == "running")
+    campaign = started_up_to_the_fourth(night)
     os.kill(campaign.pid, signal.SIGTERM)
     assert campaign.wait(20) == 143
     assert night.states() == ["passed"] * 3 + ["pending"] * 5
@@ -322,8 +314,7 @@ def test_a_worker_that_goes_on_without_a_result_is_not_believed(night, monkeypat
 
 def test_a_lost_environment_file_costs_nothing_but_itself(night):
     night.write(order("hang", cells=FOURTH, value=1))
-    campaign = subprocess.Popen([*CAMPAIGN, "run", "matrix.yaml"], stdout=subprocess.DEVNULL)
-    wait_until(lambda: runs_of(night) and night.cells[FOURTH]["state"] == "running")
+    campaign = started_up_to_the_fourth(night)
     (night.run_folder / "environment.json").unlink()
     assert campaign.wait(30) == 0
     assert night.states() == ["passed"] * 8
@@ -420,6 +411,13 @@ def first_backends(night):
         for attempt in cell["attempts"]
     )
     return [next(group)[2] for _, group in itertools.groupby(begun, key=lambda each: each[0])]
+
+
+def started_up_to_the_fourth(night):
+    """A campaign in a process of its own, caught while it measures the fourth cell."""
+    campaign = subprocess.Popen([*CAMPAIGN, "run", "matrix.yaml"], stdout=subprocess.DEVNULL)
+    wait_until(lambda: runs_of(night) and night.cells[FOURTH]["state"] == "running")
+    return campaign
 
 
 def runs_of(night):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from slidesparse_bench.cli.execution import parse_gpus, stopped_by_signals
+from slidesparse_bench.cli.execution import code_of_signal, parse_gpus, stopped_by_signals
 from slidesparse_bench.cli.output import RUNS, Json, RunsDir, console, print_json
 from slidesparse_bench.device import Device, find_devices, machine_facts
 from slidesparse_bench.errors import ExitCode, FormatError, NothingToRun, SlideSparseError
@@ -187,8 +186,7 @@ def _run_peak_rates(device: Device, log: Path, result: Path) -> Ending:
             stop=stop,
         )
     if received:
-        by_hand = received[0] == signal.SIGINT
-        raise typer.Exit(ExitCode.INTERRUPTED if by_hand else ExitCode.TERMINATED)
+        raise typer.Exit(code_of_signal(received[0]))
     return ending
 
 

@@ -132,12 +132,17 @@ def exit_code(record: RunRecord, selected: Sequence[str], received: Sequence[int
     """The contract's exit code for what became of the selected cells."""
     states = [record.cells[cell_id].state for cell_id in selected]
     if received:
-        return ExitCode.INTERRUPTED if received[0] == signal.SIGINT else ExitCode.TERMINATED
+        return code_of_signal(received[0])
     if states and all(state is CellState.SKIPPED for state in states):
         return ExitCode.NOTHING_RAN
     if CellState.FAILED in states or not all(state.is_done for state in states):
         return ExitCode.SOME_FAILED
     return ExitCode.OK
+
+
+def code_of_signal(number: int) -> ExitCode:
+    """130 after Ctrl-C, 143 after any other of `SIGNALS`."""
+    return ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED
 
 
 def _finish(out: Console, store: Store, code: ExitCode, *, json_mode: bool) -> None:

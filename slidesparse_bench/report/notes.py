@@ -6,7 +6,6 @@ numbers are in `metrics.csv` and under "Data completeness".
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 
@@ -15,6 +14,7 @@ from slidesparse_bench.report.changes import Change, changes_before
 from slidesparse_bench.report.markdown import listed, round_percent
 from slidesparse_bench.report.moments import shown
 from slidesparse_bench.telemetry import POWER_CAP
+from slidesparse_bench.trials import half_width_within
 from slidesparse_bench.wire import Metrics
 
 MANY_OUTLIERS = 0.01
@@ -98,11 +98,10 @@ def _interval(view: CellView, metrics: Metrics) -> list[str]:
 def trials_differ(view: CellView) -> bool:
     """Whether the interval is that between the trials: their steps alone would give a narrower."""
     spreads = [each.metrics.step_time_ms for each in view.standing if each.metrics]
-    widths = [each.ci95_half_width for each in spreads if each.ci95_half_width is not None]
-    if len(spreads) < 2 or len(widths) < len(spreads) or view.metrics is None:
+    if len(spreads) < 2 or view.metrics is None:
         return False
-    width = view.metrics.step_time_ms.ci95_half_width
-    return width is not None and width > math.hypot(*widths) / len(widths) * (1 + 1e-9)
+    width, within = view.metrics.step_time_ms.ci95_half_width, half_width_within(spreads)
+    return width is not None and within is not None and width > within * (1 + 1e-9)
 
 
 def _outliers(metrics: Metrics) -> list[str]:

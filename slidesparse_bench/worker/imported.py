@@ -27,11 +27,12 @@ def versions_of_everything_imported() -> dict[str, str]:
     provided = importlib.metadata.packages_distributions()
     loaded = {name.partition(".")[0] for name in list(sys.modules)}
     names = {each for module in loaded for each in provided.get(module, ()) if each}
-    found = {name: _version(name) for name in sorted(names, key=str.lower)}
+    found = {name: version_of(name) for name in sorted(names, key=str.lower)}
     return {name: version for name, version in found.items() if version}
 
 
-def _version(distribution: str) -> str | None:
+def version_of(distribution: str) -> str | None:
+    """Of an installed distribution; None when it is not there."""
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:

@@ -124,11 +124,10 @@ def _measure_once(
 
 def host_slowdown(rounds: Sequence[Round]) -> float | None:
     """Of all rounds together, each weighted with its time; None where nobody looked."""
-    known = [each for each in rounds if each.host_slowdown is not None]
+    known = [each.host_slowdown for each in rounds if each.host_slowdown is not None]
     if len(known) < len(rounds):
         return None
-    slowdowns = [each.host_slowdown or 1.0 for each in known]
-    return statistics.fmean(slowdowns, weights=[each.counted_s for each in known])
+    return statistics.fmean(known, weights=[each.counted_s for each in rounds])
 
 
 def precision_reached(times: Spread, settings: Measurement) -> bool:

