@@ -918,6 +918,12 @@ def test_facts_that_all_engines_share_are_said_once_and_others_by_engine():
     ]
 
 
+@pytest.mark.parametrize("engines", [{"engines/1": {}}, {"engines/1": None}, ["engines/1"]])
+def test_a_description_that_was_damaged_is_passed_over(engines):
+    text = report(environment={"engines": engines, "provenances": {}})
+    assert "No engine left a description of itself" in text
+
+
 def test_run_whose_engines_said_nothing_says_so():
     assert "No engine left a description of itself" in report()
 

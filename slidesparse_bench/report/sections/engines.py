@@ -51,8 +51,9 @@ def section(view: RunView) -> str:
 
 
 def _said(environment: Mapping[str, Any]) -> dict[str, Facts]:
-    """By engine, oldest first."""
-    return {name: provenance_of(environment, name) for name in environment.get("engines") or {}}
+    """By engine, oldest first; one whose description is lost is passed over."""
+    engines = environment.get("engines") or {}
+    return {name: said for name in engines if (said := provenance_of(environment, name))}
 
 
 def _introduction(said: dict[str, Facts]) -> str:
