@@ -184,11 +184,10 @@ def _differences(runs: dict[str, Store]) -> str:
 
 
 def _interval(cell: CellRecord) -> str:
-    assert cell.metrics is not None
-    times = cell.metrics.step_time_ms
-    return (
-        "" if times.ci95_half_width is None else f"{100 * times.ci95_half_width / times.mean:.2f}"
-    )
+    times = cell.metrics.step_time_ms if cell.metrics else None
+    if times is None or times.ci95_half_width is None:
+        return ""
+    return f"{100 * times.ci95_half_width / times.mean:.2f}"
 
 
 def _proofs(record: RunRecord) -> str:

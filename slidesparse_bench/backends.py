@@ -44,7 +44,8 @@ class Backend:
     `linear_backend` is vLLM's engine argument of that name; `kernel_pattern` matches the class
     name of every linear kernel that counts as this backend ("" accepts whatever vLLM picked).
     `min_sm` is the first compute capability that works, `below_sm` the first that does not, per
-    quantization; both come from vLLM's own checks.
+    quantization; both come from vLLM's own checks. `own_kernels`: they come from `vllm_plugin`,
+    which emulates them where there is no GPU.
     """
 
     name: str
@@ -55,13 +56,8 @@ class Backend:
     cuda_only: bool = False
     min_sm: dict[Quantization, int] | None = None
     below_sm: dict[Quantization, int] | None = None
-    unavailable: str = ""
+    own_kernels: bool = False
 
-
-_KERNELS_PENDING = (
-    "its kernels are not part of this version of slidesparse-bench; "
-    "the cell stays in the matrix and runs once they are"
-)
 
 BACKENDS: dict[str, Backend] = {
     backend.name: backend
@@ -81,18 +77,16 @@ BACKENDS: dict[str, Backend] = {
             name="cublaslt",
             summary="cuBLASLt, dense, best algorithm searched",
             kernel_pattern="SlideSparseCublasLt",
-            cuda_only=True,
+            own_kernels=True,
             min_sm={Quantization.INT8: 75, Quantization.FP8: 89},
-            unavailable=_KERNELS_PENDING,
         ),
         Backend(
             name="cusparselt",
             summary="cuSPARSELt 2:4, other sparsities through the sliding window",
             needs_sparsity=True,
             kernel_pattern="SlideSparseCusparseLt",
-            cuda_only=True,
+            own_kernels=True,
             min_sm={Quantization.INT8: 80, Quantization.FP8: 89},
-            unavailable=_KERNELS_PENDING,
         ),
     )
 }
@@ -113,8 +107,6 @@ def can_run(cell: Cell, device: DeviceFacts) -> tuple[bool, str]:
         allowed, reason = _capability_allows(backend, cell.quantization, device)
         if not allowed:
             return False, reason
-    if backend.unavailable:
-        return False, f"backend {backend.name}: {backend.unavailable}"
     return True, ""
 
 

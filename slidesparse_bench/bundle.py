@@ -28,9 +28,11 @@ from slidesparse_bench.wire import (
     ATTEMPT,
     LOG,
     PHASES,
+    REFUSAL,
     REQUEST,
     RESULT,
     SCHEMA_VERSION,
+    SOURCE,
     TELEMETRY,
     sync_folder,
 )
@@ -40,7 +42,7 @@ LONGEST_LOG_BYTES = 20 * MIB
 """A longer log is published as its beginning and its end, half of this each."""
 
 RUN_FILES = (MATRIX, PLAN, ENVIRONMENT, STATUS, JOURNAL, RESULTS)
-WORKER_FILES = (REQUEST, RESULT, ATTEMPT, PHASES, TELEMETRY, LOG)
+WORKER_FILES = (REQUEST, RESULT, ATTEMPT, PHASES, TELEMETRY, LOG, SOURCE)
 WORKER_FOLDERS = ("cells/*/attempt-*", "engines/*")
 """What is published. A list, not what happens to be there: nothing slips in unseen."""
 
@@ -204,6 +206,7 @@ def _names(folder: Path) -> set[str]:
     folders = [each for each in found if not each.is_symlink()]
     paths = [folder / name for name in RUN_FILES]
     paths += [each / name for each in folders for name in WORKER_FILES]
+    paths += folder.glob(f"cells/*/{REFUSAL}")
     files = {path.relative_to(folder).as_posix() for path in paths if path.is_file()}
     plain = {name for name in files if not (folder / name).is_symlink()}
     linked = {name for name in files - plain if _leads_to(folder / name, name) in plain}

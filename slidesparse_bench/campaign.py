@@ -34,6 +34,7 @@ from slidesparse_bench.records import Attempt, CellState, Evidence, RunState
 from slidesparse_bench.roofline import Peaks
 from slidesparse_bench.store import Store, now
 from slidesparse_bench.telemetry import Sample
+from slidesparse_bench.units import gib
 from slidesparse_bench.wire import (
     ATTEMPT,
     LOG,
@@ -182,6 +183,7 @@ class Campaign:
             linear_backend=backend.linear_backend,
             kernel_pattern=backend.kernel_pattern,
             seed=self.matrix.seed,
+            own_gemm=first.backend_label if backend.own_kernels else None,
         )
         utilization = float(arguments.get("gpu_memory_utilization", DEFAULT_UTILIZATION))
         return Order(
@@ -226,6 +228,21 @@ class Campaign:
         metrics = telemetry.applied(result.metrics, summary) if summary else result.metrics
         architecture = self._sources.of(cell).architecture
         return roofline.applied(metrics, cell, architecture, device.facts, engine_args, self.peaks)
+
+    def known(self, cell: Cell, device: Device, arguments: dict[str, Any]) -> dict[str, Any]:
+        """What helps to explain a failure beyond its log, see `failures.explain.KNOWN`."""
+        architecture = self._sources.of(cell).architecture
+        found: dict[str, Any] = {
+            "m": cell.m,
+            "gpu_memory_utilization": arguments.get("gpu_memory_utilization"),
+            "total_gib": gib(device.facts.memory_bytes),
+        }
+        if architecture is not None:
+            shard = architecture.shard(int(arguments.get("tensor_parallel_size") or 1))
+            found["intermediate_size"] = shard.intermediate_size
+        if capability := device.facts.compute_capability:
+            found["capability"] = "{}.{}".format(*capability)
+        return {name: value for name, value in found.items() if value is not None}
 
     def note_engine(
         self, folder: Path, cells: Sequence[Cell], device: Device, provenance: dict[str, Any]

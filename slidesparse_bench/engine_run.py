@@ -242,8 +242,13 @@ class EngineRun:
                 phase=phase,
                 worker_error=result.error if result else None,
                 evidence_file=self._evidence(),
+                known=self._known(),
             )
         return replace(failure, facts={"phase": phase, **failure.facts}) if phase else failure
+
+    def _known(self) -> dict[str, Any]:
+        arguments = self._order.request.engine_args
+        return self._campaign.known(self._current.cell, self._device, arguments)
 
     def _evidence(self) -> str:
         return self._campaign.store.relative(self._attempt_folder(self._place) / LOG)

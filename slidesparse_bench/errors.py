@@ -6,6 +6,7 @@ SlideSparseError
 │   └── RunNotFound       no such run, or no run at all
 ├── NothingToRun          no device, nothing feasible                                 exit 3
 ├── RunLocked             another live process holds the run                          exit 3
+├── ConversionFailed      the program that converts a checkpoint did not finish         exit 1
 ├── FormatError           a file of ours that is damaged beyond rebuilding            exit 2
 ├── NewerFormat           a file of ours of a version newer than this program         exit 2
 └── CellError             what went wrong in a cell: a record, never a stopped run
@@ -90,6 +91,12 @@ class RunLocked(SlideSparseError):
             f"run {run.name} is being executed by {owner}; wait for it, stop it, "
             "or start a separate run with --fresh"
         )
+
+
+class ConversionFailed(SlideSparseError):
+    """A checkpoint was not converted, for a reason that lies neither in it nor in the request."""
+
+    exit_code = ExitCode.SOME_FAILED
 
 
 class FormatError(SlideSparseError):

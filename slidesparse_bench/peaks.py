@@ -13,9 +13,9 @@ from pathlib import Path
 
 from slidesparse_bench import wire
 from slidesparse_bench.backends import DeviceFacts, DeviceKind
+from slidesparse_bench.cache import cache_folder
 from slidesparse_bench.errors import FormatError, NewerFormat
 from slidesparse_bench.known_devices import published_peaks
-from slidesparse_bench.models.sources import cache_root
 from slidesparse_bench.roofline import Peaks
 from slidesparse_bench.wire import PeakRates
 
@@ -77,7 +77,7 @@ def remember(device: DeviceFacts, measured: Measured) -> Path:
 
 
 def peaks_file() -> Path:
-    return cache_root() / "peaks.json"
+    return cache_folder() / "peaks.json"
 
 
 def _read() -> _Book:

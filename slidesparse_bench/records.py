@@ -136,12 +136,19 @@ class Attempt:
         return self.isolation == "cell"
 
 
+NOT_OF_THE_CELL = frozenset({"interrupted", "gpu_memory_busy"})
+"""Classes of failures that say nothing of the cell: who stopped it, who else held the memory."""
+
+
 @dataclass
 class CellRecord:
+    """One cell. `refusal` is why it was skipped, where that can be classified like a failure."""
+
     state: CellState = CellState.PENDING
     reason: str = ""
     attempts: list[Attempt] = field(default_factory=list)
     metrics: Metrics | None = None
+    refusal: Failure | None = None
 
     @property
     def failed_in_company(self) -> bool:
@@ -168,8 +175,9 @@ class CellRecord:
     def last_failure(self) -> Failure | None:
         """The failure of the newest attempt that says something of the cell itself."""
         failures = [attempt.failure for attempt in self.attempts if attempt.failure]
-        telling = [f for f in failures if f.failure_class != "interrupted"] or failures
-        return telling[-1] if telling else None
+        telling = [f for f in failures if f.failure_class not in NOT_OF_THE_CELL]
+        own = [f for f in failures if f.failure_class != "interrupted"]
+        return next(reversed(telling or own or failures), self.refusal)
 
 
 def _disturbed(attempt: Attempt) -> bool:
@@ -205,6 +213,7 @@ class RunRecord:
         elif kind == "cell_state":
             cell = self.cells[event["cell"]]
             cell.state, cell.reason = CellState(event["state"]), event["reason"]
+            cell.refusal = decode(Failure, event["refusal"]) if event.get("refusal") else None
             if cell.state is CellState.PASSED:
                 cell.metrics = cell.metrics or _of_all_trials(cell)
         elif kind == "attempt_started":

@@ -129,10 +129,10 @@ def applied(
 ) -> Metrics:
     """The metrics with what follows from the work of a step: see "Derived" in `docs/metrics.md`.
 
-    Nothing is known without an architecture, no limit without the rates that the cell needs. A
+    Nothing is known without an architecture or timed steps, no limit without the rates that the cell needs. A
     `roofline_fraction` above 1 stays as it is: see `doubt`.
     """
-    if architecture is None:
+    if architecture is None or metrics.step_time_ms is None:
         return metrics
     work = step_work(cell, architecture, device, engine_args)
     mean_s = metrics.step_time_ms.mean / 1e3

@@ -14,7 +14,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -77,8 +77,12 @@ class Store:
         plan: dict[str, Any],
         environment: dict[str, Any],
         trials: int = 1,
+        began: str | None = None,
     ) -> Store:
-        """Make a new run folder `<name>-<time>`; it appears whole or not at all."""
+        """Make a new run folder `<name>-<time>`; it appears whole or not at all.
+
+        `began` is for a run that was measured elsewhere, earlier.
+        """
         runs.mkdir(parents=True, exist_ok=True)
         run_id = _free_run_id(runs, name)
         beside = runs / f".{run_id}.{os.getpid()}.tmp"
@@ -87,7 +91,7 @@ class Store:
         write_json(beside / PLAN, plan)
         write_json(beside / ENVIRONMENT, environment)
         cells = {cell["id"]: CellRecord() for cell in plan["cells"]}
-        moment = now()
+        moment = began or now()
         record = RunRecord(run_id, matrix_sha256, moment, moment, cells=cells, trials=trials)
         write_text(beside / JOURNAL, json.dumps(_created(record)) + "\n")
         write_json(beside / STATUS, status_json(record))
@@ -111,6 +115,18 @@ class Store:
             _append_line(self.folder / JOURNAL, json.dumps(event))
             self.record.apply(event)
             self._write_status(event.get("cell"))
+
+    def append_all(self, events: Iterable[dict[str, Any]]) -> None:
+        """The same for many events that happened elsewhere: one fsync, one new `status.json`."""
+        moment = now()
+        dated = [{"time": moment, **encode(event)} for event in events]
+        if not dated:
+            return
+        with self._mutex:
+            _append_line(self.folder / JOURNAL, "\n".join(json.dumps(each) for each in dated))
+            for each in dated:
+                self.record.apply(each)
+            self._write_status(None)
 
     def _write_status(self, changed: str | None) -> None:
         """Rewrite `status.json`, one line per cell, of which only the changed one is made anew.

@@ -29,6 +29,10 @@ LOW_SHARE, LOW_SAMPLES = 0.1, 2
 """At least this share and this number of low samples make a drop."""
 POWER_CAP = "sw_power_cap"
 
+SLOW_HOST = 1.15
+"""A CPU that takes this many times its best for the same work can move the numbers of small
+models, whose steps are mostly Python on the host."""
+
 _TIME = attrgetter("time")
 _MOMENT = itemgetter(0)
 """Of a reading of the energy counter: (seconds since the epoch, joules)."""
@@ -175,6 +179,11 @@ def applied(metrics: Metrics, telemetry: Telemetry) -> Metrics:
         tokens_per_joule=metrics.total_num_tokens / energy_j if energy_j else None,
         disturbed=[*metrics.disturbed, *telemetry.disturbed],
     )
+
+
+def is_slow(host_slowdown: float | None) -> bool:
+    """Whether a host was slow enough to move the numbers of small models."""
+    return host_slowdown is not None and host_slowdown > SLOW_HOST
 
 
 def _within(ordered: list[Sample], spans: list[tuple[float, float]]) -> list[Sample]:

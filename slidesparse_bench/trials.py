@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +34,7 @@ def combined(trials: Sequence[Metrics]) -> Metrics:
         "tokens_per_joule": tokens / energy_j if energy_j else None,
         "iterations": sum(each.iterations for each in trials),
         "warmup_iterations": sum(each.warmup_iterations for each in trials),
+        "slow_rounds": sum(each.slow_rounds for each in trials),
         "outlier_steps": _over_known(sum, trials, "outlier_steps"),
         "step_time_ms": times,
         "m_observed": _observed(trials),
@@ -79,8 +80,10 @@ def _over_known(function: Callable[[list[Any]], Any], trials: Sequence[Metrics],
     return None if None in values else function(values)
 
 
-def _times(trials: Sequence[Metrics]) -> Spread:
-    spreads = [each.step_time_ms for each in trials]
+def _times(trials: Sequence[Metrics]) -> Spread | None:
+    spreads = known_spreads(trials)
+    if len(spreads) < len(trials):
+        return None
     steps = [each.m_observed.steps for each in trials]
     return Spread(
         mean=statistics.fmean([each.mean for each in spreads], weights=steps),
@@ -89,6 +92,11 @@ def _times(trials: Sequence[Metrics]) -> Spread:
         p95=statistics.fmean([each.p95 for each in spreads], weights=steps),
         ci95_half_width=_half_width(spreads),
     )
+
+
+def known_spreads(trials: Iterable[Metrics]) -> list[Spread]:
+    """The step times of those trials that timed their steps."""
+    return [each.step_time_ms for each in trials if each.step_time_ms is not None]
 
 
 def _half_width(spreads: Sequence[Spread]) -> float | None:
@@ -105,9 +113,9 @@ def half_width_within(spreads: Sequence[Spread]) -> float | None:
     return math.hypot(*known) / len(known) if len(known) == len(widths) else None
 
 
-def _is_reached(times: Spread, trials: Sequence[Metrics]) -> bool:
+def _is_reached(times: Spread | None, trials: Sequence[Metrics]) -> bool:
     asked = trials[0].precision
-    if asked is None or times.ci95_half_width is None:
+    if asked is None or times is None or times.ci95_half_width is None:
         return all(each.precision_reached for each in trials)
     return times.ci95_half_width <= asked * times.mean
 

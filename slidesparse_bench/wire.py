@@ -35,6 +35,8 @@ REQUEST, RESULT, LOG, PHASES = "request.json", "result.json", "worker.log", "pha
 """Files of an attempt's folder, or of the folder of an engine that several attempts share."""
 ATTEMPT, TELEMETRY = "attempt.json", "telemetry.csv"
 """Files of an attempt's folder that the campaign writes."""
+SOURCE, REFUSAL = "source.json", "skipped.log"
+"""Files of an imported run: in an attempt's folder where it comes from, in a cell's why it has none."""
 
 MEASURES = "slidesparse measures"
 """How the line of a worker's log begins with which it turns to a cell."""
@@ -44,6 +46,9 @@ CAMPAIGN_VARIABLE = "SLIDESPARSE_CAMPAIGN"
 
 ATTEMPT_VARIABLE = "SLIDESPARSE_ATTEMPT"
 """Environment variable that marks every process of an attempt, and so proves ownership."""
+
+GEMM_VARIABLE = "SLIDESPARSE_GEMM"
+"""Environment variable with the backend label whose kernels the plugin registers."""
 
 RANDOM_LOAD_FORMAT = "slidesparse_random"
 """vLLM `load_format` of our plugin: every weight random, none of them zero."""
@@ -86,7 +91,8 @@ class Request:
     """Everything one worker needs to know: an engine, and the cells it measures one by one.
 
     `model_path` holds a `config.json`. `engine_args` are vLLM's, with the largest limits of all
-    cells. The first failure ends the worker; what was measured before it stays.
+    cells. `own_gemm` is the backend label, such as `cusparselt-2_8`, of kernels that our plugin
+    brings. The first failure ends the worker; what was measured before it stays.
     """
 
     cells: list[CellRequest]
@@ -98,6 +104,7 @@ class Request:
     linear_backend: str | None
     kernel_pattern: str
     seed: int
+    own_gemm: str | None = None
     schema_version: int = SCHEMA_VERSION
 
 
@@ -128,9 +135,11 @@ class Metrics:
     `tokens_per_second` counts prompt and output tokens, as vLLM does, over `elapsed_time`, the time
     of the counted engine steps; `output_tokens_per_second` of a decode cell covers its pure decode
     steps only. `warmup_iterations` are those that ran before the counted ones.
-    None means not measured. `precision` is the relative half width that was asked for;
-    `outlier_steps` counts steps far from the others, which are all kept; `disturbed` says what
-    else the device was doing. `trials` above 1: the numbers of several attempts, see `trials`.
+    None means not measured; `step_time_ms` is None of an imported result, which times no steps. `precision` is the relative half width that was asked for;
+    `outlier_steps` counts steps far from the others, which are all kept; `slow_rounds` counts rounds
+    that ran while the host's CPU was slow and were run again; `disturbed` says what
+    else the device was doing. `emulated`: the kernels were imitated on a device that has none, and
+    the speed says nothing of them. `trials` above 1: the numbers of several attempts, see `trials`.
     """
 
     elapsed_time: float
@@ -140,7 +149,7 @@ class Metrics:
     tokens_per_second: float
     prompt_tokens_per_second: float | None
     output_tokens_per_second: float | None
-    step_time_ms: Spread
+    step_time_ms: Spread | None
     iterations: int
     m_requested: int
     m_observed: ObservedM
@@ -164,8 +173,10 @@ class Metrics:
     precision: float | None = None
     outlier_steps: int | None = None
     host_slowdown: float | None = None
+    slow_rounds: int = 0
     disturbed: list[str] = field(default_factory=list)
     trials: int = 1
+    emulated: bool = False
 
 
 @dataclass(frozen=True)
@@ -337,22 +348,27 @@ def _decode(kind: Any, data: Any) -> Any:
     return data
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write beside, fsync, rename, fsync the folder: a reader never sees half a file."""
+def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
+    """Write beside, fsync, rename, fsync the folder: a reader never sees half a file.
+
+    `durable=False` leaves the two fsyncs out, for thousands of files with one `os.sync()` after.
+    """
     text = json.dumps(encode(value), indent=1, ensure_ascii=False, allow_nan=False)
-    write_text(path, text + "\n")
+    write_text(path, text + "\n", durable=durable)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """The same for any text."""
     # Two lanes are two threads, and may write the same file at once.
     beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     with beside.open("w", encoding="utf-8") as stream:
         stream.write(text)
         stream.flush()
-        os.fsync(stream.fileno())
+        if durable:
+            os.fsync(stream.fileno())
     beside.replace(path)
-    sync_folder(path.parent)
+    if durable:
+        sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

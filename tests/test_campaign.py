@@ -178,10 +178,9 @@ def test_hopeless_classes_are_not_tried_again(work):
 
 def test_what_the_device_cannot_run_is_skipped_with_its_reason(work, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    backends = [{"cusparselt": {"sparsity": ["2:8"]}}]
-    work.write(engine="vllm", backends=backends)
+    work.write(engine="vllm", backends=["cutlass"])
     assert work.run() == 3
-    cell = work.cell("tiny-llama.int8.cusparselt-2_8.prefill.m512")
+    cell = work.cell("tiny-llama.int8.cutlass.prefill.m512")
     assert cell["state"] == "skipped"
     assert "NVIDIA GPU" in cell["reason"]
 

@@ -10,22 +10,42 @@ import pytest
 import slidesparse_bench
 
 PACKAGE = Path(slidesparse_bench.__file__).parent
-HEAVY = ("torch", "vllm", "pandas", "matplotlib", "ray", "transformers")
+HEAVY = ("torch", "vllm", "triton", "nvmath", "pandas", "matplotlib", "ray", "transformers")
 ALLOWED = {
     "torch": {
+        "worker/conversion_record.py",
+        "worker/convert.py",
         "worker/engines/vllm_engine.py",
+        "worker/gemm_bench.py",
+        "worker/gemm_check.py",
+        "worker/gemm_timing.py",
+        "worker/gemm_ways.py",
         "worker/peak_rates.py",
         "vllm_plugin/bit_patterns.py",
         "vllm_plugin/compress24.py",
+        "vllm_plugin/cublaslt.py",
+        "vllm_plugin/cusparselt.py",
+        "vllm_plugin/dequantize_kernel.py",
+        "vllm_plugin/emulated.py",
+        "vllm_plugin/evidence.py",
+        "vllm_plugin/gemm.py",
+        "vllm_plugin/linear.py",
+        "vllm_plugin/ops.py",
+        "vllm_plugin/packing.py",
+        "vllm_plugin/quantize_kernel.py",
         "vllm_plugin/random_weights.py",
         "vllm_plugin/reference_gemm.py",
         "vllm_plugin/sparsity.py",
     },
     "vllm": {
         "worker/engines/vllm_engine.py",
+        "worker/gemm_ways.py",
         "worker/peak_rates.py",
+        "vllm_plugin/linear.py",
         "vllm_plugin/random_weights.py",
     },
+    "triton": {"vllm_plugin/dequantize_kernel.py", "vllm_plugin/quantize_kernel.py"},
+    "nvmath": {"vllm_plugin/cublaslt.py", "vllm_plugin/cusparselt.py"},
     "pynvml": {"nvml.py"},
     "matplotlib": {"report/plots.py"},
     "psutil": {"device.py", "health.py", "neighbours.py", "nvml.py", "processes.py"},
@@ -58,8 +78,8 @@ engine: fake
         *[
             [command, "--help"]
             for command in (
-                "run", "retry", "report", "plan", "status", "classify", "doctor", "bundle", "schema",
-                "prepare",
+                "run", "retry", "report", "plan", "status", "classify", "compare", "import", "doctor",
+                "gemm", "bundle", "schema", "prepare",
             )
         ],
         ["schema"],

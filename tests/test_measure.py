@@ -38,7 +38,8 @@ def warm_up(engine, cell, settings, host=None):
 
 
 def measured(engine, cell, settings, host=None):
-    return measure.measure(engine, cell, settings, host or AnyHost(), iteration_s=0.002)
+    done = measure.measure(engine, cell, settings, host or AnyHost(), iteration_s=0.002)
+    return done.rounds
 
 
 class ScriptedEngine:
@@ -238,6 +239,7 @@ def metrics_of(cell, rounds):
         kernel="K",
         warmup_iterations=1,
         load_time_s=1.0,
+        emulated=False,
         memory={},
     )
 
@@ -268,7 +270,7 @@ def test_a_series_is_led_in_by_iterations_that_do_not_count():
 
 def test_a_decode_series_is_led_in_by_whole_iterations():
     engine = ScriptedEngine(DECODE, itertools.chain([9.0] * 256, constant()))
-    rounds = measure.measure(engine, DECODE, Measurement(), AnyHost(), iteration_s=0.512)
+    rounds = measure.measure(engine, DECODE, Measurement(), AnyHost(), 0.512).rounds
     assert engine.calls == [(2, 2)]
     assert proof.verify(rounds, DECODE).steps == 2 * 255
 
@@ -281,19 +283,19 @@ def test_a_wrong_step_in_the_lead_in_is_a_mismatch_too():
         proof.verify([replace(wrong, steps=steps)], PREFILL)
 
 
-def test_what_was_measured_on_a_slow_host_is_measured_again():
+def test_a_round_on_a_slow_host_does_not_count_and_is_run_again():
     engine, host = ScriptedEngine(PREFILL, constant()), MoodyHost(slow_looks=2)
-    metrics = metrics_of(PREFILL, measured(engine, PREFILL, at_once(), host))
-    assert (len(engine.calls), host.settled) == (2, 1)
-    assert (metrics.iterations, metrics.host_slowdown, metrics.disturbed) == (5, 1.0, [])
+    done = measure.measure(engine, PREFILL, at_once(), host, iteration_s=0.002)
+    assert (len(engine.calls), len(done.rounds), done.slow_rounds, host.settled) == (2, 1, 1, 1)
+    assert done.rounds[0].host_slowdown == 1.0
 
 
 def test_a_host_that_stays_slow_is_marked_and_not_tried_for_ever():
     engine = ScriptedEngine(PREFILL, constant())
-    metrics = metrics_of(PREFILL, measured(engine, PREFILL, at_once(), MoodyHost(slow_looks=99)))
-    assert len(engine.calls) == 3
-    assert metrics.host_slowdown == 1.4
-    assert metrics.disturbed == ["the host's CPU took 1.40 times its best for the same work"]
+    host = MoodyHost(slow_looks=99)
+    done = measure.measure(engine, PREFILL, at_once(), host, iteration_s=0.002)
+    assert (len(engine.calls), done.slow_rounds) == (11, 10)
+    assert metrics_of(PREFILL, done.rounds).host_slowdown == 1.4
 
 
 def test_a_real_host_settles_on_cpus_it_was_allowed():

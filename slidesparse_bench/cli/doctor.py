@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from slidesparse_bench.cache import cache_folder
 from slidesparse_bench.cli.execution import code_of_signal, parse_gpus, stopped_by_signals
 from slidesparse_bench.cli.output import RUNS, Json, RunsDir, console, print_json
 from slidesparse_bench.device import Device, find_devices, machine_facts
@@ -22,7 +23,6 @@ from slidesparse_bench.errors import ExitCode, FormatError, NothingToRun, SlideS
 from slidesparse_bench.health import Check, State, machine_checks, one_of_each
 from slidesparse_bench.installation import installation_checks, installed
 from slidesparse_bench.launch import Ending, launch
-from slidesparse_bench.models.sources import cache_root
 from slidesparse_bench.peaks import Measured, peaks_for, remember
 from slidesparse_bench.settings import Timeouts
 from slidesparse_bench.units import GIB, format_gib
@@ -72,7 +72,7 @@ def doctor(
     kind = devices[0].facts.kind if devices else None
     checks = [
         *trouble,
-        *machine_checks(devices, facts, {"runs folder": runs_dir, "cache": cache_root()}),
+        *machine_checks(devices, facts, {"runs folder": runs_dir, "cache": cache_folder()}),
         *installation_checks(installed(), kind, facts),
     ]
     if json_mode:
@@ -142,8 +142,8 @@ def measure_peaks(device: Device) -> PeakRates:
     Raises:
         NothingToRun: the device is busy, the program failed, or it ran on something else.
     """
-    _refuse_busy(device)
-    folder = cache_root() / "peak_rates"
+    refuse_busy(device)
+    folder = cache_folder() / "peak_rates"
     folder.mkdir(parents=True, exist_ok=True)
     name = device.label.lower().replace(" ", "-")
     log, result = folder / f"{name}.log", folder / f"{name}.json"
@@ -162,7 +162,8 @@ def measure_peaks(device: Device) -> PeakRates:
     return rates
 
 
-def _refuse_busy(device: Device) -> None:
+def refuse_busy(device: Device) -> None:
+    """Raises NothingToRun when another process computes on the device."""
     now = device.snapshot(None)
     for process in now.processes if now else []:
         if (process.used_bytes or 0) >= BUSY_BYTES:

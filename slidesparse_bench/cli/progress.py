@@ -161,8 +161,10 @@ def what_happened(cell: CellRecord) -> str:
 
 def _rate(metrics: Metrics) -> str:
     rate = f"{format_rate(metrics.tokens_per_second)} tokens/s"
-    half_width = metrics.step_time_ms.ci95_half_width
-    return rate if half_width is None else f"{rate} ± {half_width / metrics.step_time_ms.mean:.1%}"
+    times = metrics.step_time_ms
+    if times is None or times.ci95_half_width is None:
+        return rate
+    return f"{rate} ± {times.ci95_half_width / times.mean:.1%}"
 
 
 def _effort(attempts: list[Attempt]) -> list[str]:

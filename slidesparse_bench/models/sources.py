@@ -15,6 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
+from slidesparse_bench.cache import cache_folder
 from slidesparse_bench.cell import Quantization
 from slidesparse_bench.errors import UsageError
 from slidesparse_bench.models.catalog import Architecture, find_architecture
@@ -72,12 +73,6 @@ class ModelSource:
 
 class _NotUsable(Exception):
     """Never leaves this module: its text becomes `missing`."""
-
-
-def cache_root() -> Path:
-    """`$SLIDESPARSE_CACHE`, or `~/.cache/slidesparse-bench`."""
-    named = os.environ.get("SLIDESPARSE_CACHE")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "slidesparse-bench"
 
 
 def resolve(entry: ModelEntry, quantization: Quantization) -> ModelSource:
@@ -203,7 +198,7 @@ def _generated(
         name=name,
         kind=kind,
         quantization=quantization,
-        folder=cache_root() / "models" / f"{name}-{quantization}-{digest}",
+        folder=cache_folder() / "models" / f"{name}-{quantization}-{digest}",
         random_weights=True,
         architecture=architecture,
         generated=text,

@@ -19,16 +19,17 @@ FP8 products, multiples of 2^-18 up to 2^17.7, still fit the 53 bits of a float6
 
 
 def quantize_per_token(x: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """Symmetric dynamic quantization of every row, with the formulas of vLLM's CUDA kernels.
+    """Symmetric dynamic quantization of every row, with formulas of vLLM's kernels.
 
-    int8: `scale = absmax / 127`, `q = round_half_even(x * (127 / absmax))`, saturating
-    (csrc/quantization/w8a8/int8/scaled_quant.cu, commit 180df48e). FP8:
-    `scale = max(absmax / 448, 1 / (448 * 512))`, `q = e4m3(x / scale)`, saturating
-    (csrc/quantization/w8a8/fp8/common.cu, commit 096d3dc9). All in float32.
+    int8: `scale = absmax / 127`, `q = round_half_even(x * (127 / absmax))`
+    (csrc/quantization/w8a8/int8/scaled_quant.cu, commit 180df48e), the product exact and rounded
+    once, as a fused multiply-add does it. FP8:
+    `scale = max(absmax / 448, 1 / (448 * 512))`, `q = e4m3(x * (1 / scale))`, saturating, as the
+    native implementation that torch.compile uses. All in float32.
 
-    vLLM's other implementations multiply by `1 / scale` (the int8 op of the CPU build, the native
-    FP8 one that torch.compile uses) or round halves away from zero (int8 in Triton): values at a
-    rounding boundary then differ by one step, 3 in 10,000 of normal bfloat16 ones on the CPU.
+    vLLM's other implementations divide by the scale (FP8 in CUDA), multiply by `1 / scale` (the
+    int8 op of the CPU build) or round halves away from zero (int8 in Triton): values at a rounding
+    boundary then differ by one step, 3 in 10,000 of normal bfloat16 ones on the CPU.
 
     Args:
         x: `[m, k]` float32, bfloat16 or float16, finite, k at least 1.
@@ -40,13 +41,26 @@ def quantize_per_token(x: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tenso
     Raises:
         ValueError: another dtype is asked for.
     """
+    if dtype not in (torch.int8, torch.float8_e4m3fn):
+        raise ValueError(f"activations are quantized to int8 or float8_e4m3fn, not to {dtype}")
     values = x.to(torch.float32)
     absmax = values.abs().amax(dim=-1, keepdim=True)
+    largest = torch.full_like(absmax, INT8_MAX if dtype == torch.int8 else FP8_MAX)
     if dtype == torch.int8:
-        return _to_int8(values, absmax)
-    if dtype == torch.float8_e4m3fn:
-        return _to_fp8(values, absmax)
-    raise ValueError(f"activations are quantized to int8 or float8_e4m3fn, not to {dtype}")
+        exact = values.to(torch.float64) * (largest / absmax).to(torch.float64)
+        return _saturated(exact, dtype), absmax / largest
+    scale = (absmax / largest).clamp(min=FP8_MIN_SCALE)
+    return _saturated(values * (torch.ones_like(scale) / scale), dtype), scale
+
+
+def quantize_static(
+    x: torch.Tensor, scale: torch.Tensor, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same with one scale for all rows, of one float32 element."""
+    inverse = torch.ones_like(scale, dtype=torch.float32) / scale
+    values = x.to(torch.float32) * inverse.reshape(1, 1)
+    scales = scale.to(torch.float32).reshape(1, 1).expand(x.shape[0], 1)
+    return _saturated(values, dtype), scales
 
 
 def accumulate(q_x: torch.Tensor, q_w: torch.Tensor) -> torch.Tensor:
@@ -110,15 +124,9 @@ def scaled_matmul(
     return scaled.to(out_dtype)
 
 
-def _to_int8(values: torch.Tensor, absmax: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    largest = torch.full_like(absmax, INT8_MAX)
-    rounded = (values * (largest / absmax)).round()
-    # A row of zeros is 0 x inf here, NaN, and NaN becomes 0 as in the kernel's cvt.rni.sat.
-    saturated = torch.nan_to_num(rounded, nan=0.0).clamp(-INT8_MAX - 1, INT8_MAX)
-    return saturated.to(torch.int8), absmax / largest
-
-
-def _to_fp8(values: torch.Tensor, absmax: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    largest = torch.full_like(absmax, FP8_MAX)
-    scale = (absmax / largest).clamp(min=FP8_MIN_SCALE)
-    return (values / scale).clamp(-FP8_MAX, FP8_MAX).to(torch.float8_e4m3fn), scale
+def _saturated(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    if dtype == torch.int8:
+        # A row of zeros is 0 x inf, NaN, and NaN becomes 0 as in the kernel's cvt.rni.sat.
+        rounded = torch.nan_to_num(values.round(), nan=0.0)
+        return rounded.clamp(-INT8_MAX - 1, INT8_MAX).to(torch.int8)
+    return values.clamp(-FP8_MAX, FP8_MAX).to(torch.float8_e4m3fn)

@@ -148,14 +148,10 @@ def stretch_index(
     align: int = ALIGN,
     device: torch.device | str = "cpu",
 ) -> torch.Tensor:
-    """Which column of x each column of the stretched x repeats.
-
-    Where `slide` has padding, past k or for `align`, the weight is zero and the last column,
-    k - 1, is read: a real one, so that no read is out of bounds and a NaN in x reaches the output
-    exactly if it does in the dense product.
+    """Which column of x each column of the stretched x repeats; k where `slide` has padding.
 
     Returns:
-        int64 `[stretched_k(k, sparsity, align)]`, values in [0, k).
+        int64 `[stretched_k(k, sparsity, align)]`, values in [0, k].
     """
     groups, windows = math.ceil(k / sparsity.group), sparsity.group // 2 - 1
     group_starts = sparsity.group * torch.arange(groups, device=device)
@@ -163,11 +159,11 @@ def stretch_index(
     starts = group_starts[:, None, None] + window_starts[None, :, None]
     index = (starts + torch.arange(4, device=device)).flatten()
     padding = stretched_k(k, sparsity, align) - index.numel()
-    return torch.nn.functional.pad(index, (0, padding), value=k).clamp_(max=k - 1)
+    return torch.nn.functional.pad(index, (0, padding), value=k).clamp_(max=k)
 
 
 def stretch(x: torch.Tensor, sparsity: Sparsity, align: int = ALIGN) -> torch.Tensor:
-    """Repeat the columns of activations as the windows of `slide` read them.
+    """Repeat the columns of activations as the windows of `slide` read them; padding is zero.
 
     Every column appears at least once, so the largest magnitude of a row stays, and quantizing
     per token gives the same before and after.
@@ -179,7 +175,8 @@ def stretch(x: torch.Tensor, sparsity: Sparsity, align: int = ALIGN) -> torch.Te
         `[m, stretched_k(k, sparsity, align)]` of the same dtype.
     """
     index = stretch_index(x.shape[1], sparsity, align, x.device)
-    return bits_of(x).index_select(1, index).view(x.dtype)
+    padded = torch.nn.functional.pad(bits_of(x), (0, 1))
+    return padded.index_select(1, index).view(x.dtype)
 
 
 def _kept(weight: torch.Tensor, group: int) -> torch.Tensor:

@@ -20,7 +20,6 @@ from slidesparse_bench.wire import (
     Phase,
     Request,
     Result,
-    Round,
     WorkerError,
     decode,
     read_json,
@@ -64,9 +63,9 @@ def measure_cells(request: Request, engine: Engine, phases: PhaseLog, folder: Pa
             phases.begin(asked.cell_id)
             _make_ready(folder / asked.folder, asked)
             engine.begin(asked)
-            rounds, warmup_iterations = _run_cell(engine, asked, host, phases, warm=number > 0)
+            measured, warmup_iterations = _run_cell(engine, asked, host, phases, warm=number > 0)
             phases.enter(Phase.VERIFY)
-            result = _result(request, asked, engine, rounds, warmup_iterations, load_time_s)
+            result = _result(request, asked, engine, measured, warmup_iterations, load_time_s)
             write_json(folder / asked.folder / RESULT, result)
     except HarnessVerdict as verdict:
         print(verdict.log_line, file=sys.stderr, flush=True)
@@ -89,40 +88,42 @@ def _make_ready(folder: Path, asked: CellRequest) -> None:
 
 def _run_cell(
     engine: Engine, asked: CellRequest, host: Host, phases: PhaseLog, *, warm: bool
-) -> tuple[list[Round], int]:
-    """The measured rounds, and how many iterations warmed up for them."""
+) -> tuple[measure.Measured, int]:
+    """What was measured, and how many iterations warmed up for it."""
     cell, settings = Cell.parse(asked.cell_id), asked.measurement
     phases.enter(Phase.WARM_UP)
     warmed = measure.warm_up(engine, cell, settings, host, warm=warm)
     phases.enter(Phase.MEASURE)
-    rounds = measure.measure(engine, cell, settings, host, warmed.iteration_s)
-    return rounds, warmed.iterations
+    measured = measure.measure(engine, cell, settings, host, warmed.iteration_s)
+    return measured, warmed.iterations
 
 
 def _result(
     request: Request,
     asked: CellRequest,
     engine: Engine,
-    rounds: list[Round],
+    measured: measure.Measured,
     warmup_iterations: int,
     load_time_s: float,
 ) -> Result:
     cell = Cell.parse(asked.cell_id)
     metrics = measure.metrics(
-        rounds,
+        measured.rounds,
         cell,
         asked.measurement,
         kernel=proof.check_kernel(engine.kernels(), cell, request.kernel_pattern),
         warmup_iterations=warmup_iterations,
         load_time_s=load_time_s,
         memory=engine.memory_gib(),
+        emulated=engine.emulated(),
+        slow_rounds=measured.slow_rounds,
     )
     return Result(
         cell_id=asked.cell_id,
         attempt=asked.attempt,
         ok=True,
         metrics=metrics,
-        rounds=rounds,
+        rounds=measured.rounds,
         provenance=engine.provenance(),
     )
 

@@ -17,8 +17,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-SLOW = 1.15
-"""A CPU that takes this many times the best one's time can move the numbers of small models."""
+from slidesparse_bench.telemetry import SLOW_HOST
+
 LOOPS = 5
 ADDITIONS = 20_000
 """About half a millisecond of pure Python, so that a look takes under three."""
@@ -75,7 +75,7 @@ class AnyHost(Host):
 def fast_ones(times_ms: dict[int, float]) -> set[int]:
     """The CPUs that are about as fast as the fastest."""
     best_ms = min(times_ms.values())
-    return {cpu for cpu, time_ms in times_ms.items() if time_ms <= SLOW * best_ms}
+    return {cpu for cpu, time_ms in times_ms.items() if time_ms <= SLOW_HOST * best_ms}
 
 
 def loop_ms(loops: int) -> float:

@@ -10,17 +10,18 @@ from dataclasses import dataclass, replace
 from slidesparse_bench.cell import Cell, Stage
 from slidesparse_bench.settings import Measurement
 from slidesparse_bench.spread import outlier_count, spread
+from slidesparse_bench.telemetry import is_slow
 from slidesparse_bench.wire import Metrics, Round, Spread
 from slidesparse_bench.worker.engines import Engine
-from slidesparse_bench.worker.host import SLOW, Host
+from slidesparse_bench.worker.host import Host
 from slidesparse_bench.worker.proof import stage_steps, verify
 
 STEADY = 0.05
 """Warm-up ends when the newest quarter of its samples is this close to the quarter before."""
 WARM_SHARE = 0.1
 """How much of `min_warmup_s` a cell needs that follows another: the device has not been idle."""
-MOST_REPEATS = 2
-"""How often a measurement on a slow host is begun anew; after that it is marked."""
+MOST_SLOW_ROUNDS = 10
+"""How many rounds of a cell may be run again because the host was slow; then all count, marked."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,14 @@ class WarmUp:
 
     iterations: int
     iteration_s: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The rounds that count, and how many did not because the host was slow."""
+
+    rounds: list[Round]
+    slow_rounds: int
 
 
 def warm_up(
@@ -57,7 +66,10 @@ def _run(engine: Engine, cell: Cell, host: Host, iterations: int, lead: int) -> 
     after = host.slowdown()
     verify([done], cell)
     looks = [each for each in (before, after) if each is not None]
-    return replace(done, host_slowdown=statistics.fmean(looks) if looks else None)
+    return replace(
+        done,
+        host_slowdown=statistics.fmean(looks) if looks else None,
+    )
 
 
 def is_steady(samples: Sequence[float]) -> bool:
@@ -81,45 +93,49 @@ def _warmup_samples(done: Round, cell: Cell) -> list[float]:
 
 def measure(
     engine: Engine, cell: Cell, settings: Measurement, host: Host, iteration_s: float
-) -> list[Round]:
-    """Measure on a host that is not slowed down, as far as a few new beginnings can find one.
+) -> Measured:
+    """Run rounds until the interval is narrow enough or the method's count is reached.
 
-    `iteration_s` is what one iteration took at the end of the warm-up.
+    A round on a slow host does not count and is run again, a bounded number of times: in the same
+    process, as another one costs a minute to start and finds the same host. `iteration_s` is what
+    one iteration took at the end of the warm-up.
     """
-    rounds = _measure_once(engine, cell, settings, host, iteration_s)
-    for _ in range(MOST_REPEATS):
-        if not is_slow(host_slowdown(rounds)):
-            break
-        host.settle()
-        rounds = _measure_once(engine, cell, settings, host, iteration_s)
-    return rounds
-
-
-def is_slow(slowdown: float | None) -> bool:
-    """Whether a host was slow enough to move the numbers of small models."""
-    return slowdown is not None and slowdown > SLOW
-
-
-def _measure_once(
-    engine: Engine, cell: Cell, settings: Measurement, host: Host, iteration_s: float
-) -> list[Round]:
-    """Run rounds until the interval is narrow enough or the method's count is reached."""
     lead = math.ceil(settings.lead_in_s / iteration_s)
+    series = _Series(engine, cell, host, lead)
     if settings.fixed_iterations is not None:
-        return [_run(engine, cell, host, settings.fixed_iterations, lead)]
+        series.run(settings.fixed_iterations)
+        return Measured(series.rounds, series.slow_rounds)
     limit = cell.workload.max_iterations
     least = settings.min_iterations if cell.stage is Stage.PREFILL else 1
     for_time = math.ceil(settings.min_measure_s / iteration_s)
-    rounds = [_run(engine, cell, host, min(max(least, for_time), limit), lead)]
-    while (done := _iterations(rounds)) < limit:
+    series.run(min(max(least, for_time), limit))
+    while (done := _iterations(series.rounds)) < limit:
         missing = max(
-            _missing_for_precision(step_spread(rounds, cell), done, settings),
-            _missing_for_time(rounds, done, settings),
+            _missing_for_precision(step_spread(series.rounds, cell), done, settings),
+            _missing_for_time(series.rounds, done, settings),
         )
         if not missing:
             break
-        rounds.append(_run(engine, cell, host, min(missing, limit - done), lead))
-    return rounds
+        series.run(min(missing, limit - done))
+    return Measured(series.rounds, series.slow_rounds)
+
+
+class _Series:
+    """The rounds of one cell that count."""
+
+    def __init__(self, engine: Engine, cell: Cell, host: Host, lead: int) -> None:
+        self._engine, self._cell, self._host, self._lead = engine, cell, host, lead
+        self.rounds: list[Round] = []
+        self.slow_rounds = 0
+
+    def run(self, iterations: int) -> None:
+        """Add one round, on a host that is not slowed down as far as one can be found."""
+        done = _run(self._engine, self._cell, self._host, iterations, self._lead)
+        while is_slow(done.host_slowdown) and self.slow_rounds < MOST_SLOW_ROUNDS:
+            self.slow_rounds += 1
+            self._host.settle()
+            done = _run(self._engine, self._cell, self._host, iterations, self._lead)
+        self.rounds.append(done)
 
 
 def host_slowdown(rounds: Sequence[Round]) -> float | None:
@@ -177,6 +193,8 @@ def metrics(
     warmup_iterations: int,
     load_time_s: float,
     memory: dict[str, float | None],
+    emulated: bool,
+    slow_rounds: int = 0,
 ) -> Metrics:
     """The numbers of a passed cell, from its raw rounds (units: see `wire.Metrics`)."""
     observed = verify(rounds, cell)
@@ -212,12 +230,6 @@ def metrics(
         precision=settings.precision,
         outlier_steps=outlier_count(_step_times(rounds, cell)),
         host_slowdown=host_slowdown(rounds),
-        disturbed=_disturbed(rounds),
+        slow_rounds=slow_rounds,
+        emulated=emulated,
     )
-
-
-def _disturbed(rounds: Sequence[Round]) -> list[str]:
-    slow = host_slowdown(rounds)
-    if not is_slow(slow):
-        return []
-    return [f"the host's CPU took {slow:.2f} times its best for the same work"]

@@ -37,6 +37,9 @@ class Engine(Protocol):
     def kernels(self) -> dict[str, int]:
         """Classes of the quantized linear kernels in the loaded model, with their layer counts."""
 
+    def emulated(self) -> bool:
+        """Whether the kernels only imitate those of another device."""
+
     def memory_gib(self) -> dict[str, float | None]:
         """`model_memory_gib`, `kv_cache_gib`, `peak_memory_gib`, as far as the engine tells."""
 

@@ -82,6 +82,9 @@ class FakeEngine:
         name = self._misbehaviour.kernel or f"{self._request.kernel_pattern}FakeLinearKernel"
         return {name: 4}
 
+    def emulated(self) -> bool:
+        return False
+
     def memory_gib(self) -> dict[str, float | None]:
         return {
             "model_memory_gib": self._option("weights_gib", 1.0),

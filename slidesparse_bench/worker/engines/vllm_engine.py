@@ -19,10 +19,18 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from slidesparse_bench import __version__
 from slidesparse_bench.cell import Cell
 from slidesparse_bench.errors import HarnessVerdict
 from slidesparse_bench.units import GIB
-from slidesparse_bench.wire import RANDOM_LOAD_FORMAT, CellRequest, Phase, Request, Round
+from slidesparse_bench.wire import (
+    GEMM_VARIABLE,
+    RANDOM_LOAD_FORMAT,
+    CellRequest,
+    Phase,
+    Request,
+    Round,
+)
 from slidesparse_bench.worker.engines.vllm_steps import StepRecorder
 from slidesparse_bench.worker.imported import (
     compile_cache_state,
@@ -63,7 +71,7 @@ class VllmEngine:
 
     def start(self) -> None:
         self._phases.enter(Phase.IMPORT)
-        _prepare_environment(self._request.engine_args)
+        _prepare_environment(self._request)
         import vllm
         from vllm.engine.arg_utils import EngineArgs
 
@@ -120,6 +128,9 @@ class VllmEngine:
         kernels: dict[str, int] = self._facts["kernels"]
         return kernels
 
+    def emulated(self) -> bool:
+        return any(gemm["emulated"] for gemm in self._gemms())
+
     def memory_gib(self) -> dict[str, float | None]:
         weights = self._facts["model_memory_bytes"]
         peak = self._llm.collective_rpc(_peak_memory_bytes)[0]
@@ -141,7 +152,15 @@ class VllmEngine:
             "device": self._facts["device"],
             "compile_cache": self._compile_cache,
             "configuration": _effective_configuration(config),
+            "gemms": self._gemms(),
         }
+
+    def _gemms(self) -> list[dict[str, Any]]:
+        """What the GEMMs of our plugin ran, for each rank; empty for other kernels."""
+        if self._request.own_gemm is None:
+            return []
+        ranks = self._llm.collective_rpc(_gemm_evidence)
+        return [evidence for evidence in ranks if evidence is not None]
 
     def close(self) -> None:
         if self._llm is None:
@@ -207,6 +226,14 @@ def engine_arguments(request: Request, accepted: set[str]) -> dict[str, Any]:
         "skip_tokenizer_init": True,
         "disable_log_stats": True,
     }
+    if request.own_gemm is not None:
+        # Part of the key of vLLM's compile cache, which knows nothing of plugins: another sparsity
+        # would get the graph of this one.
+        arguments["additional_config"] = {
+            **arguments.get("additional_config", {}),
+            "slidesparse_gemm": request.own_gemm,
+            "slidesparse_bench": __version__,
+        }
     if request.random_weights:
         arguments["load_format"] = RANDOM_LOAD_FORMAT
     if request.linear_backend is not None:
@@ -226,14 +253,17 @@ def _unknown_argument(name: str, accepted: set[str]) -> str:
     return f"vLLM {_vllm_version()} has no engine argument '{name}'{hint}"
 
 
-def _prepare_environment(engine_args: dict[str, Any]) -> None:
+def _prepare_environment(request: Request) -> None:
     """Before vLLM is imported: it reads its environment then."""
+    os.environ.pop(GEMM_VARIABLE, None)
+    if request.own_gemm is not None:
+        os.environ[GEMM_VARIABLE] = request.own_gemm
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # all else here rests on it
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if importlib.util.find_spec("flashinfer") is None:
         os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
-    if int(engine_args.get("tensor_parallel_size", 1)) > 1:
+    if int(request.engine_args.get("tensor_parallel_size", 1)) > 1:
         # collective_rpc sends our functions to the other ranks by pickle.
         os.environ.setdefault("VLLM_ALLOW_INSECURE_SERIALIZATION", "1")
 
@@ -250,6 +280,14 @@ def _worker_facts(worker: Any) -> dict[str, Any]:
         "kv_cache_bytes": int(reported_kv or _kv_cache_bytes(runner)),
         "device": str(worker.device),
     }
+
+
+def _gemm_evidence(worker: Any) -> dict[str, Any] | None:
+    """Runs in the process that holds the model."""
+    del worker
+    from slidesparse_bench.vllm_plugin.evidence import EVIDENCE
+
+    return EVIDENCE.summary()
 
 
 def _linear_kernels(model: Any) -> dict[str, int]:

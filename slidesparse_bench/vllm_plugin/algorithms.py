@@ -1,0 +1,106 @@
+"""Algorithms that a search has found, kept on disk so that it is paid for once per machine.
+
+One small JSON file per problem, in a folder per library, its version and the GPU: processes that
+search the same problem at once write the same file, and nothing needs a lock.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slidesparse_bench.errors import SlideSparseError
+from slidesparse_bench.wire import SCHEMA_VERSION, read_json, write_json
+
+M_STEP = 16
+"""cuSPARSELt takes 8-bit matrices whose dimensions are multiples of 16 only (status 10 otherwise)."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One GEMM: `x: [m, k]`, `w: [n, k]`, both of `input_type`, to `[m, n]` of `output_type`.
+
+    `k` is the stretched one where weights slide; types are torch's names, such as `int8`.
+    """
+
+    m: int
+    n: int
+    k: int
+    input_type: str
+    output_type: str
+
+    @property
+    def bucket(self) -> int:
+        """The power of two that m is searched as: one search serves all m of a bucket."""
+        return max(M_STEP, 1 << (self.m - 1).bit_length())
+
+    @property
+    def key(self) -> str:
+        return f"m{self.bucket}-n{self.n}-k{self.k}-{self.input_type}-{self.output_type}"
+
+
+class AlgorithmCache:
+    """What searches found for one library on one kind of GPU.
+
+    Args:
+        folder: of all libraries; None keeps results in memory only.
+        library: name and version, such as `cusparselt-0.8.0`.
+        device: name of the GPU.
+        is_valid: whether the library can make sense of an algorithm that it reads.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        library: str,
+        device: str,
+        is_valid: Callable[[dict[str, Any]], bool],
+    ) -> None:
+        self._folder = folder / library / _slug(device) if folder else None
+        self._is_valid = is_valid
+        self._known: dict[str, dict[str, Any]] = {}
+
+    def get(self, problem: Problem) -> dict[str, Any] | None:
+        """The algorithm as the library wrote it; whatever cannot be read counts as none."""
+        key = problem.key
+        if key not in self._known and self._folder is not None:
+            algorithm = _read(self._folder / f"{key}.json")
+            if algorithm is None or not self._is_valid(algorithm):
+                return None
+            self._known[key] = algorithm
+        return self._known.get(key)
+
+    def put(self, problem: Problem, algorithm: dict[str, Any]) -> None:
+        """Keep an algorithm; a disk that cannot be written costs the next process a search."""
+        self._known[problem.key] = algorithm
+        if self._folder is None:
+            return
+        content = {
+            "schema_version": SCHEMA_VERSION,
+            "searched_m": problem.m,
+            "algorithm": algorithm,
+        }
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_json(self._folder / f"{problem.key}.json", content)
+        except OSError as error:
+            print(f"slidesparse: cannot keep a searched algorithm: {error}", flush=True)
+
+    def keep_for_this_process(self, problem: Problem, algorithm: dict[str, Any]) -> None:
+        """For a fallback: the next process shall search again."""
+        self._known[problem.key] = algorithm
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        algorithm = read_json(path)["algorithm"]
+    except (SlideSparseError, KeyError):
+        return None
+    return algorithm if isinstance(algorithm, dict) else None
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")

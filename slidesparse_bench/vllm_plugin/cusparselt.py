@@ -1,0 +1,322 @@
+"""cuSPARSELt 2:4 GEMMs: plans kept, algorithms searched once per problem and machine.
+
+`torch._cslt_sparse_mm` builds descriptors and plan at every call, 0.16 to 0.3 ms of host time, and
+runs the default algorithm, which takes up to 1.8 times as long as the best (H200, FP8, m = 4096).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from nvmath.bindings import cusparseLt
+
+from slidesparse_bench.vllm_plugin.algorithms import AlgorithmCache, Problem
+from slidesparse_bench.vllm_plugin.gemm import (
+    CUDA_TYPES,
+    WORKSPACE_BYTES,
+    Number,
+    Plans,
+    Workspace,
+    capturing,
+    current_stream,
+    problem_of,
+)
+
+_NON_TRANSPOSE, _TRANSPOSE = 0, 1
+_COLUMN_MAJOR = 1
+_ALIGNMENT = 16
+_ATTRIBUTES = {
+    "config_id": cusparseLt.MatmulAlgAttribute.CONFIG_ID,
+    "split_k": cusparseLt.MatmulAlgAttribute.SPLIT_K,
+    "split_k_mode": cusparseLt.MatmulAlgAttribute.SPLIT_K_MODE,
+    "split_k_buffers": cusparseLt.MatmulAlgAttribute.SPLIT_K_BUFFERS,
+}
+DEFAULT: dict[str, Any] = {"config_id": 0}
+"""The algorithm that a new selection begins with, and the fallback when a search fails."""
+
+
+class CusparseltGemm:
+    """2:4 sparse GEMMs on one device.
+
+    Args:
+        device: a CUDA device with its index.
+        cache_folder: where searched algorithms are kept; None: nowhere.
+    """
+
+    name = "cusparselt"
+    emulated = False
+
+    def __init__(self, device: torch.device, cache_folder: Path | None) -> None:
+        with torch.cuda.device(device):
+            self._handle = cusparseLt.init()
+        self.version = _version(cusparseLt.get_version(self._handle))
+        self._device = device
+        self._algorithms = AlgorithmCache(
+            cache_folder,
+            f"cusparselt-{self.version}",
+            torch.cuda.get_device_name(device),
+            _is_algorithm,
+        )
+        self._plans: Plans[_Plan] = Plans()
+        self._workspace = Workspace(device)
+        self._one, self._zero = Number(ctypes.c_float, 1.0), Number(ctypes.c_float, 0.0)
+
+    def pack(self, weight: torch.Tensor) -> torch.Tensor:
+        """Compress weights that are 2:4.
+
+        Args:
+            weight: `[n, k]` contiguous, int8 or float8_e4m3fn; n a multiple of 16, k of 32.
+
+        Returns:
+            uint8, one dimension; its layout is cuSPARSELt's own and differs by GPU.
+
+        Raises:
+            ValueError: not 2:4, which compression would silently turn into other weights.
+            cuSPARSELtError: a shape that cuSPARSELt refuses.
+        """
+        n, k = weight.shape
+        description = _structured(self._handle, n, k, weight.dtype)
+        stream = current_stream(weight.device)
+        try:
+            self._check_pattern(weight, description, stream)
+            size, buffer_size = cusparseLt.sp_mma_compressed_size2(self._handle, description)
+            packed = torch.empty(size, dtype=torch.uint8, device=weight.device)
+            buffer = torch.empty(max(1, buffer_size), dtype=torch.uint8, device=weight.device)
+            cusparseLt.sp_mma_compress2(
+                self._handle,
+                description,
+                1,
+                _TRANSPOSE,
+                weight.data_ptr(),
+                packed.data_ptr(),
+                buffer.data_ptr(),
+                stream,
+            )
+        finally:
+            cusparseLt.mat_descriptor_destroy(description)
+        return packed
+
+    def raw_dtype(self, input_dtype: torch.dtype, out_dtype: torch.dtype) -> torch.dtype:
+        """bfloat16 for bfloat16 layers: faster than 32 bits (2.41 against 3.07 ms on the H200).
+
+        Sums of int8 products leave float16, so float16 layers take them in 32 bits.
+        """
+        if out_dtype == torch.bfloat16:
+            return torch.bfloat16
+        return torch.int32 if input_dtype == torch.int8 else torch.float32
+
+    def multiply(
+        self, q_x: torch.Tensor, packed: torch.Tensor, n: int, raw_dtype: torch.dtype
+    ) -> torch.Tensor:
+        """`[m, n]` sums of `q_x: [m, k]` and the packed weights; m a multiple of 16."""
+        m, k = q_x.shape
+        raw = torch.empty((m, n), dtype=raw_dtype, device=q_x.device)
+        stream = current_stream(q_x.device)
+        plan = self._plans.get(
+            (m, n, k, q_x.dtype, raw_dtype), lambda: self._plan(q_x, packed, raw, stream)
+        )
+        self._call(cusparseLt.matmul, plan, q_x, packed, raw, stream)
+        return raw
+
+    def algorithm_of(self, problem: Problem) -> str:
+        return self._plans.algorithm_of(problem)
+
+    def _plan(
+        self, q_x: torch.Tensor, packed: torch.Tensor, raw: torch.Tensor, stream: int
+    ) -> _Plan:
+        problem = problem_of(raw.shape[0], raw.shape[1], q_x.shape[1], q_x.dtype, raw.dtype)
+        types = (q_x.dtype, raw.dtype)
+        known = self._algorithms.get(problem)
+        if known is None and not capturing():
+            known = self._search(problem, q_x, packed, raw, stream)
+        if known is None:
+            return _Plan(self._handle, problem, *types, DEFAULT, provisional=True)
+        try:
+            return _Plan(self._handle, problem, *types, known)
+        except (cusparseLt.cuSPARSELtError, ValueError):  # found for another m of the bucket
+            return _Plan(self._handle, problem, *types, DEFAULT)
+
+    def _search(
+        self,
+        problem: Problem,
+        q_x: torch.Tensor,
+        packed: torch.Tensor,
+        raw: torch.Tensor,
+        stream: int,
+    ) -> dict[str, Any]:
+        """cuSPARSELt's own search, on the data at hand; overwrites `raw`."""
+        plan = _Plan(self._handle, problem, q_x.dtype, raw.dtype, DEFAULT)
+        try:
+            self._call(cusparseLt.matmul_search, plan, q_x, packed, raw, stream)
+            algorithm = plan.selected()
+            self._algorithms.put(problem, algorithm)
+        except cusparseLt.cuSPARSELtError as error:
+            print(f"slidesparse: cuSPARSELt search failed for {problem.key}: {error}", flush=True)
+            algorithm = DEFAULT
+            self._algorithms.keep_for_this_process(problem, algorithm)
+        finally:
+            plan.close()
+        return algorithm
+
+    def _call(
+        self,
+        function: Callable[..., None],
+        plan: _Plan,
+        q_x: torch.Tensor,
+        packed: torch.Tensor,
+        raw: torch.Tensor,
+        stream: int,
+    ) -> None:
+        """`matmul` or `matmul_search`, which take the same."""
+        streams = ctypes.c_void_p(stream)
+        function(
+            self._handle,
+            plan.plan,
+            self._one.address,
+            packed.data_ptr(),
+            q_x.data_ptr(),
+            self._zero.address,
+            raw.data_ptr(),
+            raw.data_ptr(),
+            self._workspace.pointer(stream),
+            ctypes.addressof(streams),
+            1,
+        )
+
+    def _check_pattern(self, weight: torch.Tensor, description: int, stream: int) -> None:
+        wrong = torch.zeros(1, dtype=torch.int32, device=weight.device)
+        cusparseLt.sp_mma_prune_check2(
+            self._handle,
+            description,
+            1,
+            _TRANSPOSE,
+            weight.data_ptr(),
+            wrong.data_ptr(),
+            stream,
+        )
+        if int(wrong):
+            raise ValueError(f"weights {tuple(weight.shape)} are not 2:4; prune and slide them")
+
+
+class _Plan:
+    """Descriptors and plan of one problem with one algorithm.
+
+    Raises:
+        cuSPARSELtError: the algorithm cannot run the problem.
+        ValueError: it wants more workspace than there is.
+    """
+
+    def __init__(
+        self,
+        handle: int,
+        problem: Problem,
+        input_dtype: torch.dtype,
+        output_dtype: torch.dtype,
+        algorithm: dict[str, Any],
+        *,
+        provisional: bool = False,
+    ) -> None:
+        self._handle, self.provisional = handle, provisional
+        with contextlib.ExitStack() as opened:
+            self._open(opened, problem, input_dtype, output_dtype, algorithm)
+            self.close = opened.pop_all().close
+        self.algorithm = json.dumps(self.selected(), sort_keys=True)
+
+    def _open(
+        self,
+        opened: contextlib.ExitStack,
+        problem: Problem,
+        input_dtype: torch.dtype,
+        output_dtype: torch.dtype,
+        algorithm: dict[str, Any],
+    ) -> None:
+        handle, m, n, k = self._handle, problem.m, problem.n, problem.k
+        compute = cusparseLt.ComputeType
+        weight = _structured(handle, n, k, input_dtype)
+        opened.callback(cusparseLt.mat_descriptor_destroy, weight)
+        x = _dense(handle, k, m, input_dtype)
+        opened.callback(cusparseLt.mat_descriptor_destroy, x)
+        out = _dense(handle, n, m, output_dtype)
+        opened.callback(cusparseLt.mat_descriptor_destroy, out)
+        operation = cusparseLt.matmul_descriptor_init(
+            handle,
+            _TRANSPOSE,
+            _NON_TRANSPOSE,
+            weight,
+            x,
+            out,
+            out,
+            compute.COMPUTE_32I if input_dtype == torch.int8 else compute.COMPUTE_32F,
+        )
+        opened.callback(cusparseLt.matmul_descriptor_destroy, operation)
+        self._selection = cusparseLt.matmul_alg_selection_init(
+            handle, operation, cusparseLt.MatmulAlg.DEFAULT
+        )
+        opened.callback(cusparseLt.matmul_alg_selection_destroy, self._selection)
+        for name, value in algorithm.items():
+            self._set(name, value)
+        self.plan = cusparseLt.matmul_plan_init(handle, operation, self._selection)
+        opened.callback(cusparseLt.matmul_plan_destroy, self.plan)
+        workspace_bytes = cusparseLt.matmul_get_workspace(handle, self.plan)
+        if workspace_bytes > WORKSPACE_BYTES:
+            raise ValueError(
+                f"{problem.key}: the algorithm wants {workspace_bytes} bytes of workspace, "
+                f"{WORKSPACE_BYTES} are kept"
+            )
+
+    def selected(self) -> dict[str, Any]:
+        """What is selected now, as the next plan can ask for it."""
+        return {name: self._get(name) for name in _ATTRIBUTES}
+
+    def _set(self, name: str, value: int) -> None:
+        number = Number(ctypes.c_int32, value)
+        cusparseLt.matmul_alg_set_attribute(
+            self._handle, self._selection, _ATTRIBUTES[name], number.address, number.size
+        )
+
+    def _get(self, name: str) -> int:
+        number = Number(ctypes.c_int32, 0)
+        cusparseLt.matmul_alg_get_attribute(
+            self._handle, self._selection, _ATTRIBUTES[name], number.address, number.size
+        )
+        return number.value
+
+
+def _is_algorithm(content: dict[str, Any]) -> bool:
+    return set(content) == set(_ATTRIBUTES) and all(type(v) is int for v in content.values())
+
+
+def _structured(handle: int, n: int, k: int, dtype: torch.dtype) -> int:
+    """Row-major weights `[n, k]`."""
+    return int(
+        cusparseLt.structured_descriptor_init(
+            handle,
+            k,
+            n,
+            k,
+            _ALIGNMENT,
+            CUDA_TYPES[dtype],
+            _COLUMN_MAJOR,
+            cusparseLt.Sparsity.SPARSITY_50_PERCENT,
+        )
+    )
+
+
+def _dense(handle: int, rows: int, columns: int, dtype: torch.dtype) -> int:
+    """Column-major `[rows, columns]`, which is row-major `[columns, rows]`."""
+    return int(
+        cusparseLt.dense_descriptor_init(
+            handle, rows, columns, rows, _ALIGNMENT, CUDA_TYPES[dtype], _COLUMN_MAJOR
+        )
+    )
+
+
+def _version(number: int) -> str:
+    """`801` is 0.8.1 (cusparseLt.h: 1000 x major + 100 x minor + patch)."""
+    return f"{number // 1000}.{number % 1000 // 100}.{number % 100}"

@@ -1,0 +1,71 @@
+"""What this process's GEMMs really ran: problem, algorithm, calls.
+
+A replayed CUDA graph calls nothing here: its GEMMs were counted when it was captured.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from slidesparse_bench.vllm_plugin.gemm import GemmLibrary, problem_of
+
+_Key = tuple[str, int, int, int, torch.dtype, torch.dtype]
+
+
+class Evidence:
+    """Counts per problem; a new problem is a line in the log of the process."""
+
+    def __init__(self) -> None:
+        self._calls: dict[_Key, int] = {}
+        self._libraries: dict[str, GemmLibrary] = {}
+
+    def record(self, library: GemmLibrary, q_x: torch.Tensor, raw: torch.Tensor) -> None:
+        """After a GEMM was launched. On the path of every layer: a dictionary, and no more."""
+        key = (library.name, q_x.shape[0], raw.shape[1], q_x.shape[1], q_x.dtype, raw.dtype)
+        calls = self._calls.get(key)
+        if calls is None:
+            calls = 0
+            self._libraries[library.name] = library
+            problem = problem_of(*key[1:])
+            print(
+                f"slidesparse {library.name} runs m{problem.m}-n{problem.n}-k{problem.k} "
+                f"{problem.input_type} to {problem.output_type}: {library.algorithm_of(problem)}",
+                flush=True,
+            )
+        self._calls[key] = calls + 1
+
+    def summary(self) -> dict[str, Any] | None:
+        """For provenance; None when no GEMM of ours has run in this process.
+
+        Raises:
+            RuntimeError: GEMMs of two libraries ran; a process is asked for one.
+        """
+        if not self._libraries:
+            return None
+        if len(self._libraries) > 1:
+            raise RuntimeError(f"GEMMs of {' and '.join(sorted(self._libraries))} in one process")
+        (library,) = self._libraries.values()
+        problems = {problem_of(*key[1:]): calls for key, calls in self._calls.items()}
+        return {
+            "library": library.name,
+            "version": library.version,
+            "emulated": library.emulated,
+            "gemms": [
+                {
+                    "m": problem.m,
+                    "n": problem.n,
+                    "k": problem.k,
+                    "input_type": problem.input_type,
+                    "output_type": problem.output_type,
+                    "algorithm": library.algorithm_of(problem),
+                    "calls": calls,
+                }
+                for problem, calls in sorted(problems.items(), key=lambda item: item[0].key)
+            ],
+        }
+
+
+EVIDENCE = Evidence()
+"""Of this process."""

@@ -1,0 +1,153 @@
+"""The torch op behind every linear layer of ours: quantize, stretch, multiply.
+
+One op, not one per step: a call of a torch op costs the host some 10 µs. It is opaque to
+torch.compile, and safe in CUDA graphs once each problem has run before.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+
+from slidesparse_bench.cache import cache_folder
+from slidesparse_bench.cell import Sparsity
+from slidesparse_bench.vllm_plugin.emulated import EmulatedGemm
+from slidesparse_bench.vllm_plugin.evidence import EVIDENCE
+from slidesparse_bench.vllm_plugin.gemm import GemmLibrary, padded_rows
+from slidesparse_bench.vllm_plugin.reference_gemm import quantize_per_token, quantize_static
+from slidesparse_bench.vllm_plugin.sparsity import stretch
+
+_LIBRARY = torch.library.Library("slidesparse", "FRAGMENT")
+_LIBRARY.define(
+    "w8a8_gemm(Tensor x, Tensor packed, Tensor? static_scale, str library, int n, int k_out, "
+    "int group, int phase, ScalarType q_dtype, ScalarType raw_dtype) -> (Tensor, Tensor)"
+)
+
+
+@functools.cache
+def library_of(name: str, device: torch.device) -> GemmLibrary:
+    """`cublaslt` or `cusparselt` on one device; emulated where the device is not CUDA.
+
+    Raises:
+        ImportError: nvmath-python, or the library itself, is not installed.
+    """
+    if device.type != "cuda":
+        return EmulatedGemm(name, sparse=name == "cusparselt")
+    if name == "cusparselt":
+        from slidesparse_bench.vllm_plugin.cusparselt import CusparseltGemm
+
+        return CusparseltGemm(device, cache_folder() / "gemm")
+    from slidesparse_bench.vllm_plugin.cublaslt import CublasltGemm
+
+    return CublasltGemm(device, cache_folder() / "gemm")
+
+
+def quantize(
+    x: torch.Tensor,
+    static_scale: torch.Tensor | None,
+    k_out: int,
+    group: int,
+    q_dtype: torch.dtype,
+    phase: int = 0,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Quantize every row of x and stretch it for weights that slide in groups of `group`.
+
+    Args:
+        x: `[m, k]` bfloat16 or float16.
+        static_scale: one float32 for all rows; None: each row by its own magnitude.
+        k_out: columns wanted, at least the stretched k; those past it are zeros.
+        q_dtype: int8 or float8_e4m3fn.
+        phase: where in a group x begins, an even number; what lies before it is zeros.
+
+    Returns:
+        q `[m rounded up to 16, k_out]`, its rows past m undefined, and float32 `[m, 1]` scales.
+    """
+    q = torch.empty((padded_rows(x.shape[0]), k_out), dtype=q_dtype, device=x.device)
+    scale = torch.empty((x.shape[0], 1), dtype=torch.float32, device=x.device)
+    if x.is_cuda:
+        from slidesparse_bench.vllm_plugin import quantize_kernel
+
+        quantize_kernel.quantize(_in_pairs(x), q, scale, static_scale, group, phase)
+    else:
+        _quantize_in_torch(x, q, scale, static_scale, group, phase)
+    return q, scale
+
+
+def _in_pairs(x: torch.Tensor) -> torch.Tensor:
+    """The kernel reads two neighbours at once, 4 bytes at an address that 4 divides."""
+    if x.shape[1] % 2:
+        return torch.nn.functional.pad(x, (0, 1))
+    if x.stride(1) != 1 or x.stride(0) % 2 or x.data_ptr() % 4:
+        return x.contiguous()
+    return x
+
+
+def _quantize_in_torch(
+    x: torch.Tensor,
+    q: torch.Tensor,
+    scale: torch.Tensor,
+    static_scale: torch.Tensor | None,
+    group: int,
+    phase: int,
+) -> None:
+    if static_scale is None:
+        quantized, scales = quantize_per_token(x, q.dtype)
+    else:
+        quantized, scales = quantize_static(x, static_scale, q.dtype)
+    shifted = torch.nn.functional.pad(quantized.view(torch.uint8), (phase, 0)).view(q.dtype)
+    stretched = stretch(shifted, Sparsity(group), align=1)
+    bytes_out, bytes_in = q.view(torch.uint8), stretched.view(torch.uint8)
+    bytes_out.zero_()
+    bytes_out[: x.shape[0], : stretched.shape[1]] = bytes_in[:, : q.shape[1]]
+    scale.copy_(scales)
+
+
+def _w8a8_gemm(
+    x: torch.Tensor,
+    packed: torch.Tensor,
+    static_scale: torch.Tensor | None,
+    library: str,
+    n: int,
+    k_out: int,
+    group: int,
+    phase: int,
+    q_dtype: torch.dtype,
+    raw_dtype: torch.dtype,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    m = x.shape[0]
+    if m == 0:
+        return x.new_empty((0, n), dtype=raw_dtype), x.new_empty((0, 1), dtype=torch.float32)
+    q, scale = quantize(x, static_scale, k_out, group, q_dtype, phase)
+    gemm = library_of(library, x.device)
+    raw = gemm.multiply(q, packed, n, raw_dtype)
+    EVIDENCE.record(gemm, q, raw)
+    return raw[:m], scale
+
+
+def _w8a8_gemm_shapes(
+    x: torch.Tensor,
+    packed: torch.Tensor,
+    static_scale: torch.Tensor | None,
+    library: str,
+    n: int,
+    k_out: int,
+    group: int,
+    phase: int,
+    q_dtype: torch.dtype,
+    raw_dtype: torch.dtype,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    del packed, static_scale, library, k_out, group, phase, q_dtype
+    m = x.shape[0]
+    return x.new_empty((m, n), dtype=raw_dtype), x.new_empty((m, 1), dtype=torch.float32)
+
+
+_LIBRARY.impl("w8a8_gemm", _w8a8_gemm, "CUDA")
+_LIBRARY.impl("w8a8_gemm", _w8a8_gemm, "CPU")
+torch.library.register_fake("slidesparse::w8a8_gemm", _w8a8_gemm_shapes, lib=_LIBRARY)
+
+w8a8_gemm = torch.ops.slidesparse.w8a8_gemm
+"""`(raw: [m, n], scale: [m, 1])` of `x: [m, k]` and packed weights `[n, k_out]`.
+
+`raw` is the sums of `GemmLibrary.multiply`, without any scale; arguments as for `quantize`.
+"""

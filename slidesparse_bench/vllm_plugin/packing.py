@@ -1,0 +1,58 @@
+"""From the dense weight of a layer to what its library multiplies with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from slidesparse_bench.cell import Sparsity
+from slidesparse_bench.vllm_plugin.algorithms import M_STEP
+from slidesparse_bench.vllm_plugin.gemm import GemmLibrary
+from slidesparse_bench.vllm_plugin.sparsity import prune, slide
+
+DENSE_GROUP = 4
+"""`group` of weights that do not slide: windows of 2:4 weights lie side by side."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A packed weight `[n, k_out]` and how activations must come to it.
+
+    `n` is padded to what libraries take, `k_out` is the stretched and padded k; activations are
+    quantized and stretched in groups of `group`, which begin `phase` columns before x.
+    """
+
+    weight: torch.Tensor
+    n: int
+    k_out: int
+    group: int
+    phase: int
+
+
+def pack(
+    weight: torch.Tensor, library: GemmLibrary, sparsity: Sparsity | None, first_column: int = 0
+) -> Packed:
+    """Prune, slide and pack a dense weight.
+
+    Args:
+        weight: `[n, k]`, int8 or float8_e4m3fn. Not modified.
+        sparsity: None for a dense library.
+        first_column: where the rows begin in those of the whole matrix (tensor parallelism). The
+            groups are those of the whole matrix, so that one which is pruned already loses nothing.
+
+    Raises:
+        ValueError: from the library.
+    """
+    n = weight.shape[0]
+    group = sparsity.group if sparsity else DENSE_GROUP
+    phase = first_column % group if sparsity else 0
+    padding = (phase, 0, 0, -n % M_STEP)
+    if any(padding):
+        bits = torch.nn.functional.pad(weight.contiguous().view(torch.uint8), padding)
+        weight = bits.view(weight.dtype)
+    if sparsity is not None:
+        weight = slide(prune(weight, sparsity), sparsity)
+    packed = library.pack(weight)
+    k_out = weight.shape[1] if sparsity else packed.shape[1]
+    return Packed(packed, weight.shape[0], k_out, group, phase)
