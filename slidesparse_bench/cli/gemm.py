@@ -1,0 +1,302 @@
+"""`slidesparse gemm`."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import rich.table
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from slidesparse_bench.cell import DEFAULT_M, Quantization
+from slidesparse_bench.cli.doctor import refuse_busy
+from slidesparse_bench.cli.execution import code_of_signal, parse_gpus, stopped_by_signals
+from slidesparse_bench.cli.output import REPORTS, Json, console, print_json
+from slidesparse_bench.device import Device, find_devices, machine_facts
+from slidesparse_bench.errors import ExitCode, NothingToRun, UsageError
+from slidesparse_bench.gemm_run import GemmRun, interrupted, with_results
+from slidesparse_bench.gemm_wire import Row, RowState
+from slidesparse_bench.gemms import (
+    Asked,
+    GemmResult,
+    asked_of_matrix,
+    asked_of_options,
+    plan_rows,
+    select_rows,
+    write_all,
+)
+from slidesparse_bench.gemms.tables import read_tables
+from slidesparse_bench.gemms.write import EMULATED, header_lines
+from slidesparse_bench.matrix import load_matrix
+from slidesparse_bench.provenance import sitting
+from slidesparse_bench.report.table import Table
+from slidesparse_bench.store import now
+
+LARGEST = 2**24
+"""Of m and square sizes: beyond it is a slip of the key."""
+CPU_MEMORY_GIB = 4.0
+_ALL_M = sorted({m for ms in DEFAULT_M.values() for m in ms})
+_SPARSITIES = "2:4,2:6,2:8,2:10"
+_STYLES = {"failed": "red", "refused": "dim", "pending": "yellow"}
+
+
+def gemm(
+    matrix_path: Annotated[
+        Path | None, typer.Argument(metavar="[MATRIX.yaml]", help="Take all axes from a matrix.")
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", help="Built-in name, or a folder with config.json; repeatable."),
+    ] = None,
+    quantization: Annotated[
+        list[str] | None, typer.Option("--quantization", help="[default: int8,fp8]")
+    ] = None,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option("--backend", help="Dense ones are always measured. [default: cusparselt]"),
+    ] = None,
+    sparsity: Annotated[
+        list[str] | None, typer.Option("--sparsity", help=f"[default: {_SPARSITIES}]")
+    ] = None,
+    m: Annotated[
+        list[str] | None, typer.Option("-m", help="Rows of x. [default: 64 to 65536]")
+    ] = None,
+    square: Annotated[
+        list[str] | None, typer.Option("--square", help="Also m = n = k, e.g. 4096,8192.")
+    ] = None,
+    globs: Annotated[
+        list[str] | None,
+        typer.Option("--select", help="Glob on GEMM ids, e.g. `*.o_proj.m512`; repeatable."),
+    ] = None,
+    warm: Annotated[
+        bool, typer.Option("--warm", help="Leave operands in the cache between calls.")
+    ] = False,
+    gpu: Annotated[
+        str | None, typer.Option("--gpus", help="Index of the GPU [default: the first].")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of the random data.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder of the results [default: reports/gemm-NAME-TIME]."),
+    ] = None,
+    json_mode: Json = False,
+) -> None:
+    """Measure the GEMMs of a matrix, of models or of square sizes, without an engine.
+
+    Every linear layer (qkv, o, gate and up, down) at every M, with every backend and sparsity, next
+    to cuBLASLt, CUTLASS and what torch runs by default: latency, TFLOP/s of the dense product,
+    speed-up over each of them and over the best, efficiency against the theoretical L/(L-2). Every
+    result is checked on fresh random data before it is timed; one that is wrong is no number.
+
+    Lists are separated by commas. Ids are those of cells, with the layer in place of the stage.
+
+    **Examples**
+
+    - `slidesparse gemm matrices/h200.yaml --select '*.m16384'`
+    - `slidesparse gemm --model qwen2.5-7b --quantization int8 --sparsity 2:8 -m 4096,16384`
+    - `slidesparse gemm --square 4096,8192,16384 --json > gemm-square.json`
+
+    **Exit codes**: 0 all measured or refused with a reason, 1 some failed, 2 bad usage or matrix,
+    3 nothing could run, 130/143 interrupted, what was measured is kept.
+    """
+    squares = _sizes("--square", square)
+    matrix_seed = 0
+    if matrix_path is not None:
+        _refuse_beside_matrix(
+            {
+                "--model": model,
+                "--quantization": quantization,
+                "--backend": backend,
+                "--sparsity": sparsity,
+                "-m": m,
+            }
+        )
+        matrix = load_matrix(matrix_path)
+        asked, matrix_seed = asked_of_matrix(matrix, squares), matrix.seed
+    else:
+        asked = _asked(model, quantization, backend, sparsity, _sizes("-m", m), squares)
+    device = _device(gpu)
+    tasks = select_rows(asked.tasks, globs or [])
+    planned = plan_rows(tasks, device.facts)
+    if not any(row.state is RowState.PENDING for row in planned):
+        raise NothingToRun(_why_nothing(planned, asked))
+    refuse_busy(device)
+    folder = _folder(out, asked.name)
+    code = _measure(
+        GemmResult(
+            name=asked.name,
+            created=now(),
+            seed=matrix_seed if seed is None else seed,
+            cold=not warm,
+            device=device.facts,
+            facts=None,
+            environment=sitting(machine_facts()),
+            left_out=asked.left_out,
+            rows=planned,
+        ),
+        device,
+        folder,
+        json_mode=json_mode,
+    )
+    raise typer.Exit(code)
+
+
+def _measure(begun: GemmResult, device: Device, folder: Path, *, json_mode: bool) -> ExitCode:
+    """Measure what is pending, write and show everything."""
+    words = console(json_mode=json_mode)
+    pending = [row.task for row in begun.rows if row.state is RowState.PENDING]
+    words.print(f"{folder}: {len(pending)} GEMMs on {device.facts.name}", markup=False)
+    run = GemmRun(
+        device,
+        folder,
+        seed=begun.seed,
+        cold=begun.cold,
+        on_row=_Progress(words, len(pending)),
+    )
+    stop = threading.Event()
+    with stopped_by_signals(stop) as received:
+        rows = with_results(begun.rows, run.measure(pending, stop))
+    result = replace(
+        begun,
+        rows=interrupted(rows) if received else rows,
+        facts=run.facts,
+        interrupted=bool(received),
+    )
+    files = write_all(result, folder)
+    code = code_of_signal(received[0]) if received else exit_code(result)
+    _show(words, result, files, json_mode=json_mode)
+    if json_mode:
+        print_json({**result.document(), "folder": str(folder), "exit_code": int(code)})
+    return code
+
+
+def exit_code(result: GemmResult) -> ExitCode:
+    """Of a measurement that came to its end."""
+    counts = result.counts
+    if counts[RowState.FAILED] or counts[RowState.PENDING]:
+        return ExitCode.SOME_FAILED
+    return ExitCode.OK if counts[RowState.MEASURED] else ExitCode.NOTHING_RAN
+
+
+class _Progress:
+    """A line for every row that is done."""
+
+    def __init__(self, out: Console, total: int) -> None:
+        self._out, self._total, self._done = out, total, 0
+
+    def __call__(self, row: Row) -> None:
+        self._done += 1
+        numbers = row.numbers
+        told = f"{numbers.latency_ms.median:.4g} ms" if numbers else f"{row.state}: {row.reason}"
+        emulated = " (emulated)" if numbers and numbers.emulated else ""
+        place = f"[{self._done}/{self._total}]"
+        self._out.print(f"{place} {row.task.id} {told}{emulated}", markup=False)
+
+
+def _show(out: Console, result: GemmResult, files: Sequence[Path], *, json_mode: bool) -> None:
+    if not json_mode:
+        for title, table in read_tables(result).items():
+            out.print()
+            out.print(Text(title, style="bold"))
+            out.print(_rich(table))
+    out.print()
+    for line in header_lines(result):
+        out.print(line.replace("**", ""), markup=False)
+    if result.emulated:
+        out.print(EMULATED, markup=False)
+    if result.interrupted:
+        out.print("What was measured is kept:", markup=False)
+    for path in files:
+        out.print(str(path), markup=False)
+
+
+def _rich(table: Table) -> rich.table.Table:
+    shown = rich.table.Table(box=None, pad_edge=False)
+    for column in table.columns:
+        shown.add_column(column.title, justify="right" if column.right else "left", overflow="fold")
+    for row in table.rows:
+        texts = [
+            "" if value is None else column.show(value)
+            for column, value in zip(table.columns, row, strict=True)
+        ]
+        style = next((_STYLES[text] for text in texts if text in _STYLES), "")
+        shown.add_row(*(Text(text, style=style) for text in texts))
+    return shown
+
+
+def _refuse_beside_matrix(options: dict[str, list[str] | None]) -> None:
+    given = [name for name, values in options.items() if values]
+    if given:
+        raise UsageError(
+            f"{', '.join(given)}: the axes come from the matrix; pick from them with --select, or "
+            "leave the matrix out"
+        )
+
+
+def _asked(
+    models: list[str] | None,
+    quantizations: list[str] | None,
+    backends: list[str] | None,
+    sparsities: list[str] | None,
+    ms: list[int],
+    squares: list[int],
+) -> Asked:
+    if not models and not squares:
+        raise UsageError("name a MATRIX.yaml, or --model NAME, or --square SIZES")
+    return asked_of_options(
+        _split(models),
+        _split(quantizations) or list(Quantization),
+        _split(backends) or ["cusparselt"],
+        _split(sparsities) or _split([_SPARSITIES]),
+        ms or _ALL_M,
+        squares,
+    )
+
+
+def _split(values: list[str] | None) -> list[str]:
+    """`["a,b", "c"]` as a, b, c, each once."""
+    parts = (part.strip() for value in values or [] for part in value.split(","))
+    return list(dict.fromkeys(filter(None, parts)))
+
+
+def _sizes(option: str, values: list[str] | None) -> list[int]:
+    for part in (parts := _split(values)):
+        if not part.isdecimal() or not 1 <= int(part) <= LARGEST:
+            raise UsageError(
+                f"{option} '{part}': expected whole numbers from 1 to {LARGEST}, separated by "
+                "commas, such as 4096,8192"
+            )
+    return [int(part) for part in parts]
+
+
+def _device(gpu: str | None) -> Device:
+    indices = parse_gpus(gpu)
+    if indices is not None and len(indices) != 1:
+        raise UsageError(f"--gpus {gpu}: GEMMs are measured on one GPU; name one, such as 0")
+    return find_devices("vllm", indices, CPU_MEMORY_GIB)[0]
+
+
+def _why_nothing(planned: Sequence[Row], asked: Asked) -> str:
+    reasons = list(dict.fromkeys(row.reason for row in planned)) or list(asked.left_out.values())
+    return f"no GEMM can be measured here: {'; '.join(reasons) or 'the matrix has no cells'}"
+
+
+def _folder(out: Path | None, name: str) -> Path:
+    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:80]
+    folder = out or REPORTS / f"gemm-{slug}-{stamp}"
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"--out {folder}: is there and not empty; results are never overwritten")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(gemm)

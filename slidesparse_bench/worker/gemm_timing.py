@@ -1,0 +1,135 @@
+"""Timing one call: on CUDA by events, elsewhere by the clock.
+
+Cold: before every timed call a buffer of `FLUSH_SHARE` times the last-level cache is read, so that
+operands come from memory. It is read and not written: lines that were written would have to go back
+to memory while the call runs. Its time also hides what the host takes to launch the call, and so
+does a pause on the device before every batch: the device never waits for the host.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+
+from slidesparse_bench.spread import spread
+from slidesparse_bench.units import GIB, MIB
+from slidesparse_bench.wire import Spread
+
+WARM_UP_S, MEASURE_S = 0.05, 0.15
+LEAST, MOST = 20, 500
+"""Timed calls: at least and at most so many, else as many as `MEASURE_S` has room for."""
+BATCH = 10
+PAUSE_CYCLES = 3_000_000
+"""About 1.5 ms: the host launches a batch in less."""
+FLUSH_SHARE = 4
+LEAST_FLUSH_BYTES = 128 * MIB
+HOST_ROUNDS, HOST_CALLS = 5, 20
+"""So few calls fit into the launch queue: a full one would make the host wait for the device."""
+CPU_REPEATS = 3
+COPY_BYTES = GIB
+
+Call = Callable[[], object]
+
+
+class Timer(Protocol):
+    def latency(self, call: Call) -> tuple[Spread, int]:
+        """Time of one call in ms, and how many were timed."""
+
+    def host_us(self, call: Call) -> float | None:
+        """What a call costs the calling thread; None where it computes there itself."""
+
+
+class CudaTimer:
+    """On the current CUDA device.
+
+    Args:
+        cache_bytes: of its last-level cache.
+        cold: empty it before every timed call.
+    """
+
+    def __init__(self, cache_bytes: int, *, cold: bool) -> None:
+        size = max(LEAST_FLUSH_BYTES, FLUSH_SHARE * cache_bytes)
+        self._flushed = torch.zeros(size // 4, device="cuda") if cold else None
+
+    def latency(self, call: Call) -> tuple[Spread, int]:
+        self._for_seconds(call, WARM_UP_S, least=1, most=MOST)
+        times_ms = self._for_seconds(call, MEASURE_S, least=LEAST, most=MOST)
+        return spread([times_ms]), len(times_ms)
+
+    def host_us(self, call: Call) -> float | None:
+        rounds = []
+        for _ in range(HOST_ROUNDS):
+            torch.cuda.synchronize()
+            began = time.perf_counter()
+            for _ in range(HOST_CALLS):
+                call()
+            rounds.append((time.perf_counter() - began) / HOST_CALLS * 1e6)
+        torch.cuda.synchronize()
+        return statistics.median(rounds)
+
+    def _for_seconds(self, call: Call, seconds: float, *, least: int, most: int) -> list[float]:
+        times_ms: list[float] = []
+        began = time.perf_counter()
+        while len(times_ms) < least or (
+            len(times_ms) < most and time.perf_counter() - began < seconds
+        ):
+            times_ms += self._batch(call) if self._flushed is None else self._cold_batch(call)
+        return times_ms
+
+    def _batch(self, call: Call) -> list[float]:
+        marks = [torch.cuda.Event(enable_timing=True) for _ in range(BATCH + 1)]
+        _pause()
+        marks[0].record()
+        for mark in marks[1:]:
+            call()
+            mark.record()
+        marks[-1].synchronize()
+        return [float(a.elapsed_time(b)) for a, b in itertools.pairwise(marks)]
+
+    def _cold_batch(self, call: Call) -> list[float]:
+        marks = [
+            (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
+            for _ in range(BATCH)
+        ]
+        _pause()
+        for begin, end in marks:
+            torch.sum(self._flushed)
+            begin.record()
+            call()
+            end.record()
+        marks[-1][1].synchronize()
+        return [float(begin.elapsed_time(end)) for begin, end in marks]
+
+
+def _pause() -> None:
+    torch.cuda._sleep(PAUSE_CYCLES)  # noqa: SLF001 - torch's own tests use it; there is no other
+
+
+class HostTimer:
+    """Where calls compute in the calling thread. Few repeats: nobody reads times of an emulation."""
+
+    def latency(self, call: Call) -> tuple[Spread, int]:
+        times_ms = []
+        for _ in range(CPU_REPEATS):
+            began = time.perf_counter()
+            call()
+            times_ms.append((time.perf_counter() - began) * 1e3)
+        return spread([times_ms]), len(times_ms)
+
+    def host_us(self, call: Call) -> float | None:
+        """A call is all host time."""
+        del call
+        return None
+
+
+def copy_tb_per_second(timer: Timer) -> float:
+    """10^12 bytes read and written per second by a copy of 1 GiB on the current CUDA device."""
+    source = torch.rand(COPY_BYTES // 4, device="cuda")
+    target = torch.empty_like(source)
+    latency, _ = timer.latency(lambda: target.copy_(source))
+    return 2 * COPY_BYTES / latency.median / 1e9
