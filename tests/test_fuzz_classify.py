@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from pathlib import Path
 
@@ -15,6 +16,16 @@ from slidesparse_bench.failures.signatures import SIGNATURES
 from slidesparse_bench.records import Failure
 
 EXAMPLES = [signature.example for signature in SIGNATURES]
+LABELLED = Path(__file__).parent / "labelled"
+
+
+def is_tune(log: Path) -> bool:
+    """As `scripts/score_classifier.py` has it: the held half is for scoring only."""
+    name = f"81:{log.parent.name}/{log.name}"
+    return hashlib.sha256(name.encode()).digest()[0] % 2 == 0
+
+
+LOGS = [log for log in sorted(LABELLED.glob("*/*.log")) if is_tune(log)]
 ENDINGS = (None, "exited", "signalled", "timed_out", "silent", "interrupted", "lost", "else")
 SIGNALS = (None, "SIGKILL", "SIGSEGV", "9", "11", "RTMIN", "-9", "")
 
@@ -51,7 +62,7 @@ def log(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("fuzz") / "some.log"
 
 
-"""The machine may be busy; how fast a log is read is measured by scripts/bench_classify.py."""
+"""The machine may be busy; how fast a log is read is measured by scripts/bench_classifier.py."""
 
 
 @given(st.binary(max_size=4000), known)
@@ -77,6 +88,32 @@ def test_interleaved_processes_are_classified(source: random.Random, count: int)
     while any(streams):
         lines.append(source.choice([stream for stream in streams if stream]).pop(0))
     assert is_complete(classify(lines, exit_code=1), len(lines))
+
+
+@given(st.sampled_from(LOGS), st.sampled_from(LOGS), st.randoms(use_true_random=False))
+def test_two_logs_in_one_file_are_classified(log, one, other, source):
+    """Lines of two whole logs in turn, cut anywhere, with NULs where a disk lost blocks."""
+    streams = [path.read_bytes().splitlines(keepends=True) for path in (one, other)]
+    lines = []
+    while any(streams):
+        lines.append(source.choice([stream for stream in streams if stream]).pop(0))
+    data = b"".join(lines)
+    start, end = sorted(source.randrange(len(data) + 1) for _ in range(2))
+    hole = source.randrange(len(data) + 1)
+    log.write_bytes(data[:hole] + b"\x00" * source.randrange(300) + data[hole:])
+    assert is_complete(classify(log, exit_code=1))
+    log.write_bytes(data[start:end])
+    assert is_complete(classify(log, signal=source.choice(SIGNALS)))
+
+
+@pytest.mark.parametrize("filler", [b"\x00", b"x", b" ", b"| ", b"(a pid=1) ", b"error ", b"a."])
+def test_line_of_10_mb_is_classified(log, filler):
+    """No pattern may look at all of it, least of all more than once."""
+    cause = b"torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."
+    log.write_bytes(filler * (10**7 // len(filler)) + b"\n" + cause + b"\n")
+    failure = classify(log, exit_code=1)
+    assert (failure.failure_class, failure.root_cause) == ("oom_device", cause.decode())
+    assert failure.evidence.line == 2
 
 
 @given(st.sampled_from(SIGNATURES), st.integers(0, 2000), st.integers(1000, 3000))

@@ -254,6 +254,510 @@ WORDINGS = [
     ),
     ("interrupted", "slidesparse: the campaign is gone; this worker ends"),
     ("interrupted", "测试被中断!"),
+    ("oom_host", "Evicted: The node was low on resource: memory."),
+    ("disk_full", "Evicted: The node was low on resource: ephemeral-storage. Threshold error"),
+    ("interrupted", "Signal Received: 15 (Terminated)"),
+    (
+        "int32_index_overflow",
+        "RuntimeError: CUDA kernel launch blocks must be positive, but got N=-2147483648",
+    ),
+    (
+        "oom_host",
+        "torch.multiprocessing.spawn.ProcessExitedException: process 1 terminated with signal SIGKILL",
+    ),
+    (
+        "oom_host",
+        "slurmstepd: error: Detected 1 oom_kill event in StepId=123.0. Some of the step tasks have been OOM Killed.",
+    ),
+    (
+        "oom_host",
+        "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=4587.batch. Some of your processes may have been killed by the cgroup out-of-memory handler.",
+    ),
+    (
+        "oom_host",
+        "ERROR: Unexpected bus error encountered in worker. This might be caused by insufficient shared memory (shm).",
+    ),
+    (
+        "oom_host",
+        "numpy._core._exceptions._ArrayMemoryError: Unable to allocate 12.5 GiB for an array with shape (1000,) and data type float64",
+    ),
+    (
+        "oom_host",
+        "RuntimeError: [enforce fail at alloc_cpu.cpp:75] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 1073741824 bytes.",
+    ),
+    ("oom_host", "Memory cgroup out of memory: Killed process 4242 (python3) total-vm:1kB"),
+    ("oom_host", "exitcode  : -9 (pid: 4242)"),
+    (
+        "oom_host",
+        "subprocess.CalledProcessError: Command '['python']' died with <Signals.SIGKILL: 9>.",
+    ),
+    (
+        "oom_device",
+        "RuntimeError: CUDA Error: out of memory at /workspace/csrc/cumem_allocator.cpp:62",
+    ),
+    ("oom_device", "RuntimeError: CUDA driver error: out of memory"),
+    (
+        "oom_device",
+        "torch.OutOfMemoryError: Allocation on device 0 would exceed allowed memory. (out of memory)",
+    ),
+    (
+        "oom_device",
+        "RuntimeError: Failed: Cuda error /workspace/csrc/custom_all_reduce.cuh:368 'out of memory'",
+    ),
+    (
+        "oom_device",
+        "HSA_STATUS_ERROR_OUT_OF_RESOURCES: The runtime failed to allocate the necessary resources. ",
+    ),
+    ("int32_index_overflow", "OverflowError: Python integer 4294967296 out of bounds for int32"),
+    (
+        "int32_index_overflow",
+        "RuntimeError: Trying to create tensor with negative dimension -2145910784: [-2145910784]",
+    ),
+    (
+        "int32_index_overflow",
+        "RuntimeError: upsample_nearest2d only supports output tensors with less than INT_MAX elements, but got [1, 2]",
+    ),
+    (
+        "int32_index_overflow",
+        "RuntimeError: integer out of range: the index does not fit into a 32-bit integer",
+    ),
+    (
+        "int32_index_overflow",
+        "AssertionError: M * N must be smaller than 2**31 for 32-bit indexing",
+    ),
+    (
+        "int32_index_overflow",
+        "RuntimeError: value cannot be converted to type int without overflow",
+    ),
+    (
+        "int32_index_overflow",
+        "RuntimeError: Expected input.numel() <= std::numeric_limits<int32_t>::max() to be true, but got false.",
+    ),
+    ("unsupported_arch", "RuntimeError: FlashMLA is only supported on Hopper devices."),
+    ("unsupported_arch", "ValueError: FP8 quantization requires compute capability >= 8.9"),
+    (
+        "unsupported_arch",
+        "NotImplementedError: FlashMLA is not supported on this device: FlashMLA only supports sm_90a",
+    ),
+    ("unsupported_arch", "RuntimeError: Only Blackwell SM100 GPUs are supported for NVFP4"),
+    ("unsupported_arch", "RuntimeError: DeepGEMM requires SM90 or newer"),
+    (
+        "unsupported_arch",
+        "RuntimeError: CUDA error: no kernel image is available for execution on the device",
+    ),
+    (
+        "unsupported_arch",
+        "ValueError: torch.compile requires GPU compute capability of at least 7.0",
+    ),
+    (
+        "unsupported_arch",
+        "RuntimeError: NVIDIA GeForce GTX 1080 with CUDA capability sm_61 is not supported",
+    ),
+    (
+        "unsupported_arch",
+        "AssertionError: MXFP4 kernels need a GPU with compute capability 9.0 or higher",
+    ),
+    ("unsupported_arch", "RuntimeError: Unsupported CUDA architecture: sm_75"),
+    ("unsupported_arch", "RuntimeError: GPU architecture gfx1030 is not supported"),
+    (
+        "unsupported_config",
+        "ValueError: The number of required GPUs exceeds the total number of available GPUs in the placement group.",
+    ),
+    (
+        "unsupported_config",
+        "NotImplementedError: FlashAttention V1 with FP8 KV cache not yet supported",
+    ),
+    ("unsupported_config", "ValueError: Unsupported kv_cache_dtype: int4"),
+    ("unsupported_config", "AssertionError: Prefix caching is not supported with sliding window"),
+    (
+        "unsupported_config",
+        "ValueError: The output_size of gate's and up's weight = 192 is not divisible by weight quantization block_n = 128.",
+    ),
+    (
+        "unsupported_config",
+        "ValueError: The input size is not aligned with the quantized weight shape. This can be caused by too large tensor parallel size.",
+    ),
+    (
+        "unsupported_config",
+        "ValueError: torch.bfloat16 is not supported for quantization method awq. Supported dtypes: [torch.float16]",
+    ),
+    ("unsupported_config", "ValueError: Cannot use FlashAttention-2 backend for head size 80"),
+    (
+        "unsupported_config",
+        "ValueError: Head size 160 is not supported by PagedAttention. Supported head sizes are: [64, 80, 96].",
+    ),
+    ("unsupported_config", "TypeError: LLM.__init__() got an unexpected keyword argument 'foo'"),
+    (
+        "unsupported_config",
+        "ValueError: Unrecognized configuration class <class 'x'> for this kind of AutoModel: AutoModelForCausalLM.",
+    ),
+    (
+        "unsupported_config",
+        "ValueError: Model architectures ['FooForCausalLM'] are not supported for now.",
+    ),
+    ("unsupported_config", "ValueError: rope_scaling should have a 'rope_type' key"),
+    (
+        "unsupported_config",
+        "api_server.py: error: argument --dtype: invalid choice: 'foo' (choose from 'auto')",
+    ),
+    (
+        "unsupported_config",
+        "ValueError: The decoder prompt (length 5000) is longer than the maximum model length of 4096. Make sure that `max_model_len` is no smaller than the number of text tokens.",
+    ),
+    (
+        "unsupported_config",
+        "ValueError: Please pass the argument `trust_remote_code=True` to allow custom code to be run.",
+    ),
+    ("unsupported_config", "ValueError: Cannot find the config file for awq"),
+    (
+        "unsupported_config",
+        "ValueError: Quantization method specified in the model config (fp8) does not match the quantization method specified in the `quantization` argument (awq).",
+    ),
+    ("unsupported_config", "RuntimeError: \"addmm_impl_cpu_\" not implemented for 'Half'"),
+    ("unsupported_config", "ValueError: `max_num_seqs` must be greater than 0, got 0"),
+    (
+        "unsupported_config",
+        "ValueError: No valid attention backend found for cuda with AttentionSelectorConfig(head_size=80, dtype=torch.bfloat16). Reasons: {FLASH_ATTN: [kv_cache_dtype not supported]}.",
+    ),
+    ("unsupported_config", "ValueError: Pipeline parallelism is not supported for this model"),
+    (
+        "unsupported_config",
+        "AssertionError: Speculative decoding is not supported with pipeline parallelism",
+    ),
+    ("unsupported_config", "RuntimeError: size_k = 1000 is not divisible by tile_k_size = 16"),
+    ("unsupported_config", "NotImplementedError: Unsupported quantization scheme"),
+    (
+        "model_not_found",
+        "OSError: Can't load the configuration of 'foo/bar'. If you were trying to load it from 'https://huggingface.co/models', make sure",
+    ),
+    ("model_not_found", "huggingface_hub.utils._errors.EntryNotFoundError: 404 Client Error."),
+    (
+        "model_not_found",
+        "requests.exceptions.HTTPError: 404 Client Error: Not Found for url: https://huggingface.co/foo/resolve/main/config.json",
+    ),
+    (
+        "model_not_found",
+        "OSError: Error no file named pytorch_model.bin, model.safetensors found in directory /models/x.",
+    ),
+    (
+        "model_not_found",
+        "huggingface_hub.errors.LocalTokenNotFoundError: Token is required (`token=True`), but no token found.",
+    ),
+    (
+        "model_not_found",
+        "OSError: PermissionError at /models: access to model meta-llama/Llama-2-7b is restricted and you are not in the authorized list",
+    ),
+    (
+        "model_not_found",
+        "requests.exceptions.ConnectionError: (MaxRetryError(\"HTTPSConnectionPool(host='huggingface.co', port=443): Max retries exceeded with url: /x (Caused by NewConnectionError\"))",
+    ),
+    (
+        "model_not_found",
+        "FileNotFoundError: [Errno 2] No such file or directory: '/models/llama-7b'",
+    ),
+    ("model_not_found", "ValueError: No supported config format found in /models/foo"),
+    ("model_not_found", "httpx.ConnectError: [Errno -3] Temporary failure in name resolution"),
+    (
+        "model_not_found",
+        "ValueError: Invalid repository ID or local directory specified: '/models/foo'.",
+    ),
+    (
+        "model_not_found",
+        "OSError: Incorrect path_or_model_id: '/models/foo'. Please provide either the path to a local folder or the repo_id of a model on the Hub.",
+    ),
+    (
+        "model_not_found",
+        "OSError: meta-llama/Foo is not a valid git identifier (branch name, tag name or commit id) that exists for this model name.",
+    ),
+    ("model_not_found", "modelscope.hub.errors.NotExistError: <Response [404]>"),
+    ("model_not_found", "FileNotFoundError: Could not find any weights in /data/model"),
+    (
+        "weights_mismatch",
+        "RuntimeError: Error(s) in loading state_dict for LlamaForCausalLM: size mismatch",
+    ),
+    (
+        "weights_mismatch",
+        "ValueError: There is no module or parameter named 'lm_head.weight' in Foo",
+    ),
+    (
+        "weights_mismatch",
+        "RuntimeError: shape mismatch: checkpoint weight has shape [4096] but the parameter expects [2048]",
+    ),
+    (
+        "weights_mismatch",
+        "AssertionError: transformer.h.39.attn.c_attn.weight shape mismatch between model and checkpoint: torch.Size([1600, 6144]) != torch.Size([1792, 6144])",
+    ),
+    ("weights_mismatch", "_pickle.UnpicklingError: invalid load key, 'v'."),
+    (
+        "weights_mismatch",
+        "safetensors_rust.SafetensorError: Error while deserializing header: HeaderTooLarge",
+    ),
+    (
+        "weights_mismatch",
+        "ValueError: weight shape mismatch: parameter has (2,), checkpoint has (3,)",
+    ),
+    (
+        "weights_mismatch",
+        "OSError: Unable to load weights from pytorch checkpoint file for '/x/pytorch_model.bin'",
+    ),
+    (
+        "tokenizer_error",
+        "ValueError: Tokenizer class Qwen2Tokenizer does not exist or is not currently imported.",
+    ),
+    (
+        "tokenizer_error",
+        "RuntimeError: Internal: could not parse ModelProto from /models/tokenizer.model",
+    ),
+    ("tokenizer_error", "OSError: Can't load tokenizer for '/models/foo'."),
+    ("tokenizer_error", "AttributeError: 'MistralTokenizer' object has no attribute 'vocab'"),
+    ("tokenizer_error", "AttributeError: Qwen2Tokenizer has no attribute lower"),
+    ("tokenizer_error", "ValueError: Failed to load the tokenizer. Please set trust_remote_code"),
+    (
+        "tokenizer_error",
+        "TypeError: TextEncodeInput must be Union[TextInputSequence, Tuple[InputSequence, InputSequence]]",
+    ),
+    (
+        "tokenizer_error",
+        "ValueError: As of transformers v4.44, default chat template is no longer allowed, so you must provide a chat template if the tokenizer does not define one.",
+    ),
+    (
+        "tokenizer_error",
+        "AttributeError: 'CachedChatGLM4Tokenizer' object has no attribute 'vocab'",
+    ),
+    (
+        "tokenizer_error",
+        "ValueError: Cannot instantiate this tokenizer from a slow version. If it's based on sentencepiece, make sure you have sentencepiece installed.",
+    ),
+    (
+        "tokenizer_error",
+        "ValueError: Converting from Tiktoken failed, if a converter for SentencePiece is available, provide a model path",
+    ),
+    (
+        "driver_or_env",
+        "RuntimeError: Unexpected error from cudaGetDeviceCount(). Did you run some cuda functions before calling NumCudaDevices() that might have already set an error? Error 804: forward compatibility was attempted on non supported HW",
+    ),
+    (
+        "driver_or_env",
+        "ImportError: /lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.34' not found (required by /opt/vllm/_C.so)",
+    ),
+    ("driver_or_env", "AttributeError: module 'torch.library' has no attribute 'register_fake'"),
+    ("driver_or_env", "RuntimeError: Found no NVIDIA driver on your system."),
+    (
+        "driver_or_env",
+        "NotImplementedError: Could not run '_C::silu_and_mul' with arguments from the 'CUDA' backend.",
+    ),
+    (
+        "driver_or_env",
+        'docker: Error response from daemon: could not select device driver "" with capabilities: [[gpu]].',
+    ),
+    (
+        "driver_or_env",
+        "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.",
+    ),
+    ("driver_or_env", "RuntimeError: Device string must not be empty"),
+    ("driver_or_env", "AssertionError: FlashInfer is not installed. Please install it."),
+    ("driver_or_env", "PermissionError: [Errno 13] Permission denied: '/.cache'"),
+    ("driver_or_env", "OSError: [Errno 24] Too many open files"),
+    ("driver_or_env", "/usr/bin/ld: cannot find -lcuda: No such file or directory"),
+    (
+        "driver_or_env",
+        "RuntimeError: cuDNN version incompatibility: PyTorch was compiled  against (9, 1, 0) but found runtime version (8, 9, 2).",
+    ),
+    ("driver_or_env", "RuntimeError: CUDA error: system not yet initialized"),
+    (
+        "driver_or_env",
+        "importlib.metadata.PackageNotFoundError: No package metadata was found for bitsandbytes",
+    ),
+    (
+        "driver_or_env",
+        "RuntimeError: CUDA unknown error - this may be due to an incorrectly set up environment",
+    ),
+    ("driver_or_env", "RuntimeError: Cannot re-initialize CUDA in forked subprocess."),
+    ("compile_failure", "torch._dynamo.exc.Unsupported: call_function BuiltinVariable(print)"),
+    ("compile_failure", "triton.compiler.errors.CompilationError: at 1:0: def kernel"),
+    ("compile_failure", "RuntimeError: Error compiling objects for extension"),
+    ("compile_failure", "torch._dynamo.exc.TorchRuntimeError: Failed running call_function"),
+    ("compile_failure", "error: failed to legalize operation 'tt.dot'"),
+    ("compile_failure", "RuntimeError: NVCC compilation failed"),
+    ("compile_failure", "RuntimeError: NVRTC compilation failed: error: identifier undefined"),
+    ("compile_failure", "AssertionError: expected size 4096==2048, stride 1==1 at dim=1"),
+    ("compile_failure", "torch._inductor.exc.LoweringException: NotImplementedError: x"),
+    (
+        "nccl_or_distributed",
+        "ray.exceptions.RaySystemError: System error: Failed to connect to GCS",
+    ),
+    (
+        "nccl_or_distributed",
+        "ConnectionError: Could not find any running Ray instance. Please specify the one to connect to",
+    ),
+    (
+        "nccl_or_distributed",
+        "torch.distributed.DistStoreError: Timed out after 601 seconds waiting for clients. 1/2 clients joined.",
+    ),
+    (
+        "nccl_or_distributed",
+        "RuntimeError: NCCL error: unhandled cuda error (run with NCCL_DEBUG=INFO for details)",
+    ),
+    (
+        "nccl_or_distributed",
+        "RuntimeError: Duplicate GPU detected : rank 1 and rank 0 both on CUDA device 50000",
+    ),
+    ("nccl_or_distributed", "node:1:1 [0] NCCL WARN Bootstrap : no socket interface found"),
+    (
+        "nccl_or_distributed",
+        "RuntimeError: Gloo connectFullMesh failed with [../third_party/gloo/gloo/transport/tcp/pair.cc:144] no error",
+    ),
+    (
+        "nccl_or_distributed",
+        "ValueError: Default process group has not been initialized, please make sure to call init_process_group.",
+    ),
+    ("nccl_or_distributed", "AssertionError: tensor model parallel group is already initialized"),
+    (
+        "nccl_or_distributed",
+        "RuntimeError: nvshmem setup failed: nvshmemi_init_thread: unable to open shared object",
+    ),
+    (
+        "nccl_or_distributed",
+        "RuntimeError: The server socket has failed to listen on any local network address. The server socket has failed to bind to [::]:29500",
+    ),
+    ("nccl_or_distributed", "RuntimeError: Connecting to TCPStore failed: Connection refused"),
+    (
+        "nccl_or_distributed",
+        "torch.distributed.DistBackendError: NCCL error in: ../torch/csrc/distributed/c10d/ProcessGroupNCCL.cpp:1333, unhandled cuda error, NCCL version 2.18.1",
+    ),
+    ("timeout_hang", "asyncio.exceptions.TimeoutError"),
+    (
+        "timeout_hang",
+        "ERROR 05-01 10:00:00 async_llm_engine.py:154] Engine iteration timed out. This should never happen!",
+    ),
+    (
+        "timeout_hang",
+        "TimeoutError: Timed out waiting for engine core processes to start. Waited 600s",
+    ),
+    ("timeout_hang", "Timeout (0:10:00)!"),
+    ("timeout_hang", "timeout: sending signal TERM to command 'python'"),
+    (
+        "timeout_hang",
+        "slurmstepd: error: *** JOB 1 ON n CANCELLED AT 2026-01-01T00:00:00 DUE TO TIME LIMIT ***",
+    ),
+    ("timeout_hang", "RuntimeError: Server failed to start in time."),
+    ("timeout_hang", "RuntimeError: Timed out: engine did not respond in 600 seconds"),
+    (
+        "timeout_hang",
+        "[rank0]:[E1 ProcessGroupNCCL.cpp:1] [PG 0 Rank 0] ProcessGroupNCCL's watchdog got stuck for 480 seconds without making progress in monitoring enqueued collectives.",
+    ),
+    ("timeout_hang", "subprocess.TimeoutExpired: Command 'x' timed out after 600 seconds"),
+    ("gpu_lost", "Unable to determine the device handle for GPU0000:01:00.0: Unknown Error"),
+    ("gpu_lost", "NVRM: GPU 0000:01:00.0: RmInitAdapter failed! (0x26:0x56:1463)"),
+    ("gpu_lost", "NVRM: Xid (PCI:0000:01:00): 119, pid=1, Timeout waiting for RPC from GSP!"),
+    ("gpu_lost", "NVRM: Xid (PCI:0000:01:00): 94, pid=1, Contained: SM"),
+    ("gpu_lost", "torch.AcceleratorError: CUDA error: uncorrectable ECC error encountered"),
+    ("gpu_lost", "HW Exception by GPU node-2 (Agent handle: 0x1) reason :GPU Hang"),
+    (
+        "disk_full",
+        "RuntimeError: Data processing error: CAS service error : IO Error: No space left on device (os error 28)",
+    ),
+    ("disk_full", "OSError: [Errno 122] Disk quota exceeded: '/home/x'"),
+    ("disk_full", "UserWarning: Not enough free disk space to download the file."),
+    (
+        "disk_full",
+        "RuntimeError: [enforce fail at inline_container.cc:595] . unexpected pos 64 vs 0",
+    ),
+    (
+        "interrupted",
+        "torch.distributed.elastic.multiprocessing.api.SignalException: Process 1 got signal: 15",
+    ),
+    ("interrupted", "INFO 05-01 10:00:00 [launcher.py:80] Received SIGTERM, shutting down"),
+    (
+        "interrupted",
+        "slurmstepd: error: *** STEP 1.0 ON n CANCELLED AT 2026-01-01T00:00:00 DUE TO NODE FAILURE ***",
+    ),
+    ("interrupted", "Received signal 15, exiting"),
+    ("interrupted", "Terminated"),
+    ("interrupted", "KeyboardInterrupt"),
+    ("cuda_misc", "double free or corruption (!prev)"),
+    ("cuda_misc", "RuntimeError: cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+    ("cuda_misc", "torch.AcceleratorError: CUDA error: an illegal instruction was encountered"),
+    (
+        "cuda_misc",
+        "RuntimeError: CUDA error: operation failed due to a previous error during capture",
+    ),
+    ("cuda_misc", "RuntimeError: CUDA error: invalid configuration argument"),
+    ("cuda_misc", "RuntimeError: CUDA error: invalid argument"),
+    ("cuda_misc", "RuntimeError: CUDA driver error: unknown error"),
+    ("cuda_misc", "Segmentation fault (core dumped)"),
+    ("cuda_misc", "exit code: -11"),
+    ("cuda_misc", "RuntimeError: cutlass_gemm_caller: Error Internal"),
+    ("cuda_misc", "RuntimeError: Failed to run cutlass kernel: Error Internal at line 5"),
+    (
+        "cuda_misc",
+        "RuntimeError: [SymmDeviceMemory] Device does not support multicasting / CUDA_ERROR_INVALID_VALUE",
+    ),
+    (
+        "device_assert",
+        "/opt/x.cu:1: operator(): block: [0,0,0], thread: [0,0,0] Assertion `input[0] != 0` failed.",
+    ),
+    (
+        "device_assert",
+        "kernel.py:12: unknown: block: [0,0,0], thread: [3,0,0] Assertion `index out of bounds: 0 <= tmp4 < 32000` failed.",
+    ),
+    (
+        "gpu_memory_busy",
+        "ValueError: Free memory on device cuda:0 (2.1/23.65 GiB) on startup is less than desired GPU memory utilization (0.9, 21.28 GiB). Decrease GPU memory utilization or reduce GPU memory used by other processes.",
+    ),
+    (
+        "gpu_memory_busy",
+        "AssertionError: Error in memory profiling. Initial free memory 23000000000, current free memory 23100000000. This happens when the GPU memory was not properly cleaned up before initializing the vLLM instance.",
+    ),
+    (
+        "gpu_memory_busy",
+        "ValueError: Free memory on device (3.31/23.99 GiB) on startup is less than desired GPU memory utilization (0.9, 21.59 GiB).",
+    ),
+    (
+        "gpu_memory_busy",
+        "AssertionError: Error in memory profiling. This happens when the GPU memory was not properly cleaned up before initializing the vLLM instance.",
+    ),
+    (
+        "kv_cache_insufficient",
+        "ValueError: The model's max seq len (32768) is larger than the maximum number of tokens that can be stored in KV cache (26064). Try increasing `gpu_memory_utilization` or decreasing `max_model_len` when initializing the engine.",
+    ),
+    ("kv_cache_insufficient", "RuntimeError: Insufficient KV cache: 2 blocks"),
+    ("kv_cache_insufficient", "ValueError: Not enough memory for KV cache"),
+    (
+        "kv_cache_insufficient",
+        "RuntimeError: Not enough memory. Please try to increase --mem-fraction-static.",
+    ),
+    ("illegal_memory_access", "RuntimeError: CUDA error: an illegal memory access was encountered"),
+    (
+        "illegal_memory_access",
+        "Memory access fault by GPU node-4 (Agent handle: 0x1) on address 0x7f. Reason: Page not present or supervisor privilege.",
+    ),
+    ("illegal_memory_access", "what():  CUDA error: an illegal memory access was encountered"),
+    ("illegal_memory_access", "CUDA_EXCEPTION_14, Warp Illegal Address"),
+    ("python_bug", "TypeError: 'NoneType' object is not subscriptable"),
+    ("python_bug", "RuntimeError: mat1 and mat2 shapes cannot be multiplied (3x4 and 5x6)"),
+    ("python_bug", "AttributeError: 'Qwen3Config' object has no attribute 'num_experts'"),
+    ("python_bug", "RuntimeError: expected scalar type Half but found BFloat16"),
+    (
+        "python_bug",
+        "RuntimeError: Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu!",
+    ),
+    ("python_bug", "IndexError: list index out of range"),
+    (
+        "python_bug",
+        "UnboundLocalError: cannot access local variable 'x' where it is not associated with a value",
+    ),
+    ("python_bug", "ValueError: not enough values to unpack (expected 2, got 1)"),
+    ("python_bug", "RuntimeError: shape '[1, 2]' is invalid for input of size 7"),
+    (
+        "python_bug",
+        "RuntimeError: The size of tensor a (4) must match the size of tensor b (5) at non-singleton dimension 1",
+    ),
+    ("python_bug", "ZeroDivisionError: integer division or modulo by zero"),
+    (
+        "python_bug",
+        "TypeError: forward() got an unexpected keyword argument 'intermediate_tensors'",
+    ),
 ]
 
 

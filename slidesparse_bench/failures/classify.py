@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from slidesparse_bench.failures.ending import (
     outweighs,
     signal_name,
 )
-from slidesparse_bench.failures.facts import derived_facts
+from slidesparse_bench.failures.explain import explanation, kv_remedies
+from slidesparse_bench.failures.facts import derived_facts, holders_of
 from slidesparse_bench.failures.log import Line
 from slidesparse_bench.failures.scan import Finding, Scan, scan_log
 from slidesparse_bench.records import Evidence, Failure
@@ -40,23 +41,31 @@ def classify(
     phase: str | None = None,
     worker_error: WorkerError | None = None,
     evidence_file: str | None = None,
+    known: Mapping[str, Any] | None = None,
 ) -> Failure:
     """Say why a failed attempt failed.
 
     `log` is a file (one that cannot be read counts as empty) or its lines. The rest is what the
     campaign knows of the attempt, as in `records.Attempt`; `evidence_file` is the log's path as
-    it shall stand in the record. Never raises for what a log contains.
+    it shall stand in the record; `known` are numbers of `explain.KNOWN` for the explanation.
+    Never raises for what a log contains.
     """
     outcome = Outcome(exit_code, signal_name(signal, exit_code), ending, phase)
     file = evidence_file or (str(log) if isinstance(log, Path) else "")
-    return judge(_scan(log, phase), outcome, worker_error, file)
+    return judge(_scan(log, phase), outcome, worker_error, file, known or {})
 
 
-def judge(scan: Scan, outcome: Outcome, worker_error: WorkerError | None, file: str) -> Failure:
+def judge(
+    scan: Scan,
+    outcome: Outcome,
+    worker_error: WorkerError | None,
+    file: str,
+    known: Mapping[str, Any],
+) -> Failure:
     """The same of a log that was read already."""
     finding = _proved(scan, worker_error) or _found(scan, worker_error, outcome)
     if finding is not None:
-        return _explained(finding, scan, file)
+        return _explained(finding, scan, file, known)
     return _by_ending(scan, outcome, file)
 
 
@@ -107,7 +116,7 @@ def _reported(error: WorkerError | None) -> Finding | None:
 
 def _without_line(finding: Finding, text: str) -> Finding:
     line = Line(0, text)
-    return Finding(line, finding.prefixed, finding.signature, finding.facts, finding.frames)
+    return Finding(line, finding.prefixed, finding.signature, finding.facts, finding.place)
 
 
 def _by_ending(scan: Scan, outcome: Outcome, file: str) -> Failure:
@@ -117,13 +126,19 @@ def _by_ending(scan: Scan, outcome: Outcome, file: str) -> Failure:
     return _failure(failure_class, line, facts, ending_sentence(failure_class, outcome), file)
 
 
-def _explained(finding: Finding, scan: Scan, file: str) -> Failure:
+def _explained(finding: Finding, scan: Scan, file: str, known: Mapping[str, Any]) -> Failure:
+    failure_class, line = finding.signature.failure_class, finding.line
     facts = scan.log_facts | finding.facts
+    if failure_class in ("oom_device", "oom_weights"):
+        facts |= holders_of(line.raw)
     facts |= derived_facts(facts)
-    line = finding.line
-    return _failure(
-        finding.signature.failure_class, line, facts, _filled(finding.signature.hint, facts), file
+    if failure_class == "kv_cache_insufficient":
+        facts |= kv_remedies({**known, **facts})
+    sentences = (
+        _filled(finding.signature.hint, facts),
+        explanation(failure_class, {**known, **facts}),
     )
+    return _failure(failure_class, line, facts, " ".join(filter(None, sentences)), file)
 
 
 def _filled(template: str, facts: dict[str, Any]) -> str:

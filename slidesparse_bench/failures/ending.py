@@ -71,12 +71,15 @@ def outweighs(cause: Finding, outcome: Outcome) -> bool:
     if outcome.ending in ("timed_out", "silent"):
         # Stopping a hanging engine provokes exceptions; one that the engine logged came before.
         logged = cause.tier is Tier.PYTHON and cause.prefixed.level == "ERROR"
-        return cause.tier <= Tier.QUOTED or logged
+        return cause.tier <= Tier.PLACED or logged
     if outcome.ending == "lost" or class_of_ending(outcome) == "interrupted":
-        return cause.tier <= Tier.QUOTED
+        return cause.tier <= Tier.PLACED
+    if outcome.signal == "SIGABRT":
+        # An exception of C++ that nobody caught, such as NCCL's about another rank.
+        return cause.tier <= Tier.CONSEQUENCE
     if outcome.signal is not None:
         return cause.tier <= Tier.PYTHON
-    return cause.tier <= Tier.CAUSE
+    return cause.tier <= Tier.PLACED
 
 
 def ending_sentence(failure_class: str, outcome: Outcome) -> str:

@@ -35,8 +35,25 @@ _LOG_FACTS = (
         re.compile(r"(?:Explicitly|Auto) set \((?P<kv_cache_gib>[\d.]+)/[\d.]+\) GiB"),
     ),
     ("KV cache size", re.compile(r"KV cache size: (?P<kv_cache_tokens>[\d,]+) tokens")),
+    (
+        "gpu_memory_utilization",
+        re.compile(
+            r"(?:total_gpu_memory \((?P<total_gib>[\d.]+ ?Gi?B)\) x )?"
+            r"'?gpu_memory_utilization'?(?: \(|: |=)(?P<gpu_memory_utilization>0\.\d+)"
+        ),
+    ),
+    (
+        "with CUDA capability sm_",
+        re.compile(r"with CUDA capability sm_(?P<sm>\d+)a? is not compatible"),
+    ),
+    (
+        "supports CUDA capabilities",
+        re.compile(r"supports CUDA capabilities (?P<built_for>(?:(?:sm|compute)_\w+ ?)+)"),
+    ),
 )
-"""What vLLM states of its memory on the way (INFO lines), with the word each line contains."""
+"""What vLLM and PyTorch state on the way (INFO lines and warnings), with the word each line contains."""
+
+_OTHERS = re.compile(r"Process (?P<pid>\d+) has (?P<held>[\d.]+ \w+) memory in use")
 
 
 def facts_of(match: re.Match[str]) -> dict[str, Any]:
@@ -72,6 +89,21 @@ def log_facts(text: str) -> dict[str, Any]:
         if word in text and (match := pattern.search(text)):
             return facts_of(match)
     return {}
+
+
+def holders_of(text: str) -> dict[str, Any]:
+    """Who else held memory, in torch's words: `others`, `20.11 GiB (process 4711)`."""
+    others = [f"{each['held']} (process {each['pid']})" for each in _OTHERS.finditer(text)]
+    return {"others": ", ".join(others)} if others else {}
+
+
+def capability_of(*values: Any) -> tuple[int, int] | None:
+    """Compute capability from the first value that tells one: `9.0`, `"9.0"`, `120`, `"120a"`."""
+    for value in values:
+        found = re.fullmatch(r"(\d{1,2})[._]?(\d)a?", str(value)) if value is not None else None
+        if found:
+            return int(found[1]), int(found[2])
+    return None
 
 
 def derived_facts(facts: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from slidesparse_bench.failures.classify import as_success, classify, judge
 from slidesparse_bench.failures.ending import Outcome
 from slidesparse_bench.failures.scan import scan_log
 from slidesparse_bench.records import Attempt, Failure
+from slidesparse_bench.units import gib
 from slidesparse_bench.wire import ATTEMPT, Result, decode, read_json
 
 _T = TypeVar("_T")
@@ -53,7 +54,9 @@ def _failure_of_file(path: Path) -> Failure:
     if path.name != "worker.log" or not (path.parent / "request.json").exists():
         scan = scan_log(path)
         harmless = scan.worked or not (scan.cause or scan.proved or scan.last_error)
-        return as_success(scan, str(path)) if harmless else judge(scan, Outcome(), None, str(path))
+        return (
+            as_success(scan, str(path)) if harmless else judge(scan, Outcome(), None, str(path), {})
+        )
     kept = _beside(path, ATTEMPT, _Kept)
     result = _beside(path, "result.json", Result)
     if result is not None and result.ok and (kept is None or kept.attempt.failure is None):
@@ -67,7 +70,16 @@ def _failure_of_file(path: Path) -> Failure:
         ending=known.ending if known else None,
         phase=(known.phase if known else None) or (error.phase if error else None),
         worker_error=error,
+        known=_known_of(known) if known else None,
     )
+
+
+def _known_of(attempt: Attempt) -> dict[str, Any]:
+    """What the record of an attempt tells beyond its log, see `explain.KNOWN`."""
+    known = {"gpu_memory_utilization": attempt.engine_args.get("gpu_memory_utilization")}
+    if attempt.memory_before is not None:
+        known["total_gib"] = gib(attempt.memory_before.total_bytes)
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def _beside(path: Path, name: str, kind: type[_T]) -> _T | None:

@@ -11,10 +11,10 @@ from typing import Any, BinaryIO
 
 from slidesparse_bench.failures.classes import CLASSES
 from slidesparse_bench.failures.facts import facts_of, log_facts
-from slidesparse_bench.failures.log import Line, LogReader, Prefixed, split_prefixes
+from slidesparse_bench.failures.log import Line, LogReader, Prefixed, Prefixes, any_of
 from slidesparse_bench.failures.signature import Signature, Tier
 from slidesparse_bench.failures.signatures import SIGNATURES
-from slidesparse_bench.failures.trace import Tracebacks
+from slidesparse_bench.failures.trace import NOWHERE, Place, Tracebacks
 
 _PROVED = re.compile(r"^slidesparse: (?P<failure_class>[a-z0-9_]+): (?P<message>.*)")
 
@@ -26,7 +26,10 @@ _WRAPPER = re.compile(
     r"|[Dd]ied unexpectedly|died, exit code|Executor failed|Ray workers have not started"
     r"|ActorDiedError|RayTaskError|RayActorError|ChildFailedError|ProcessRaisedException"
     r"|Error executing method|Exception in worker|shutting down executor|ENGINE_CORE_DEAD"
-    r"|terminate called after throwing"
+    r"|terminate called after throwing|Engine loop has died|Engine process \(pid \d+\) died"
+    r"|Task finished unexpectedly|CalledProcessError|ProcessExitedException|WorkerCrashedError"
+    r"|Engine core proc(?:ess)? \S+ died|[Cc]hild (?:process|job).*failed|Failed to start (?:engine|server)"
+    r"|DPEngineCore proc|ExecutorDied|leader process.*died|Server process (?:exited|died)"
 )
 """What parents print when a child is gone: never a cause, at most a quotation of one."""
 
@@ -34,11 +37,19 @@ _NOISE = re.compile(
     r"destroy_process_group\(\) was not called|resource_tracker|leaked (?:shared_memory|semaphore)"
     r"|Exception ignored in|Ignoring this choice|for benchmark choice|<frozen os>"
     r"|does not officially support disabling chunked prefill|nanobind: leaked"
-    r"|No available shared memory broadcast block"
+    r"|No available shared memory broadcast block|some potential root causes"
 )
 """What runs that work print as well."""
 
-_WORKED = re.compile(r"Throughput: [\d.]+ requests/s")
+_LOADING_FAILED = re.compile(r"(?:error|failed|unable) (?:loading|to load) (?:the )?model\b")
+"""How engines without Python's tracebacks tell that it was while they loaded weights."""
+
+_WORKED = re.compile(
+    r"Throughput: [\d.]+ requests/s|^Avg latency: [\d.]+ seconds"
+    r"|^Request throughput \(req/s\): +(?!0\.0+ *$)\d"
+)
+"""The results of `vllm bench throughput`, `latency` and `serve`."""
+_RESULT_WORDS = ("Throughput: ", "Avg latency: ", "Request throughput")
 _ERROR_LIKE = re.compile(
     r"\b(?:error|ERROR|fatal|FATAL|[Ff]ailed|FAILED|[Aa]borted|panic|core dumped)\b"
     r"|(?:\b|[a-z])(?:Error|Exception)\b"
@@ -70,8 +81,7 @@ class Finding:
     prefixed: Prefixed
     signature: Signature
     facts: dict[str, Any]
-    frames: set[str]
-    ends_traceback: bool = False
+    place: Place = NOWHERE
     quoted: bool = False
 
     @property
@@ -116,22 +126,42 @@ def _as_stream(lines: Iterable[str]) -> BinaryIO:
     return io.BytesIO(text.encode("utf-8", "replace"))
 
 
-Needles = tuple[tuple[str, int], ...]
-"""Literals, each with the place of its signature in the table."""
+class _Needles:
+    """The literals of some signatures, each with the place of its signature in the table."""
+
+    def __init__(self, limit: Tier, *, of_warnings: bool = False) -> None:
+        of_places = [
+            (needle, place)
+            for place, signature in enumerate(SIGNATURES)
+            if signature.tier <= limit and (signature.counts_as_warning or not of_warnings)
+            for needle in signature.needles
+        ]
+        literals = sorted({needle for needle, _ in of_places if needle}, key=len)
+        self._everywhere = [place for needle, place in of_places if not needle]
+        self._by_beginning: dict[str, list[tuple[str, int]]] = {}
+        for needle, place in of_places:
+            if needle:
+                beginning = next(each for each in literals if needle.startswith(each))
+                self._by_beginning.setdefault(beginning, []).append((needle, place))
+        beginnings = any_of([each.encode() for each in self._by_beginning]).decode()
+        self._any = re.compile(beginnings)
+        # Overlapping ones count; without any, the plain pattern is the faster one.
+        self._search = re.compile(f"(?=({beginnings}))")
+
+    def places(self, text: str, *, ends_traceback: bool) -> list[int]:
+        """Which signatures can match, in their order. The empty needle is for ends of tracebacks."""
+        found = set(self._everywhere) if ends_traceback else set()
+        if self._any.search(text) is None:
+            return sorted(found)
+        for beginning in set(self._search.findall(text)):
+            candidates = self._by_beginning.get(beginning, ())  # no literals: "" everywhere
+            found.update(place for needle, place in candidates if needle in text)
+        return sorted(found)
 
 
-def _needles(limit: Tier, *, of_warnings: bool = False) -> Needles:
-    return tuple(
-        (needle, place)
-        for place, signature in enumerate(SIGNATURES)
-        if signature.tier <= limit and (signature.counts_as_warning or not of_warnings)
-        for needle in signature.needles
-    )
-
-
-_NEEDLES = _needles(max(Tier))
-_GRAVE_NEEDLES = {tier: _needles(tier) for tier in Tier if tier <= Tier.ASSERTION}
-_WARNING_NEEDLES = _needles(max(Tier), of_warnings=True)
+_NEEDLES = _Needles(max(Tier))
+_GRAVE_NEEDLES = {tier: _Needles(tier) for tier in Tier if tier <= Tier.ASSERTED}
+_WARNING_NEEDLES = _Needles(max(Tier), of_warnings=True)
 _ANY_TIER = max(Tier)
 _MATCHED_CHARACTERS = 8192
 """How much of a very long line is searched; whole lists of weights stand on one line."""
@@ -141,7 +171,9 @@ class _Scanner:
     def __init__(self, phase: str | None) -> None:
         self._scan = Scan()
         self._tracebacks = Tracebacks()
+        self._prefixes = Prefixes()
         self._phase = {phase} if phase else set()
+        self._loading_failed = False
 
     def run(self, stream: BinaryIO) -> Scan:
         reader = LogReader(stream, lambda: self._tracebacks.any_open)
@@ -153,7 +185,7 @@ class _Scanner:
         return self._scan
 
     def _take(self, line: Line) -> None:
-        prefixed = split_prefixes(line.raw)
+        prefixed = self._prefixes.split(line.raw)
         # A process that logs a traceback and prints it as well does both at once.
         printer = f"{prefixed.process} {prefixed.level}"
         inside, ends_traceback = self._tracebacks.follow(printer, prefixed.text)
@@ -162,9 +194,11 @@ class _Scanner:
         if match := _PROVED.match(prefixed.text):
             self._prove(line, prefixed, match)
             return
+        if ends_traceback:
+            prefixed = prefixed._replace(text=prefixed.text.lstrip())
         self._note(line, prefixed)
-        frames = self._tracebacks.current(printer).frames
-        self._look_for_cause(line, prefixed, frames, ends_traceback=ends_traceback)
+        place = self._tracebacks.place(printer, ends_traceback=ends_traceback)
+        self._look_for_cause(line, prefixed, place)
 
     def _prove(self, line: Line, prefixed: Prefixed, match: re.Match[str]) -> None:
         failure_class, message = match["failure_class"], match["message"]
@@ -178,15 +212,18 @@ class _Scanner:
             if of_class and (found := known.regex.search(prefixed.text)):
                 signature, facts = known, facts | facts_of(found)
                 break
-        self._scan.proved = Finding(line, prefixed, signature, facts, set())
+        self._scan.proved = Finding(line, prefixed, signature, facts)
 
     def _note(self, line: Line, prefixed: Prefixed) -> None:
         """Keep what the report shows beside a cause, or instead of one."""
         text, level = prefixed.text, prefixed.level
-        if self._scan.cause is None:
-            self._scan.log_facts |= log_facts(text)
-        if "Throughput" in text and _WORKED.search(text):
+        stated = log_facts(text)
+        if stated and (self._scan.cause is None or "built_for" in stated):
+            self._scan.log_facts |= stated
+        if any(word in text for word in _RESULT_WORDS) and _WORKED.search(text):
             self._scan.worked, self._scan.cause = True, None
+        if "load" in text and self._scan.cause and _LOADING_FAILED.search(text):
+            self._loading_failed = True
         if level in _HARMLESS_LEVELS:
             self._scan.alarm = self._scan.alarm or (line if level == "WARNING" else None)
         elif self._scan.cause is None and (level or _ERROR_LIKE.search(text)):
@@ -198,31 +235,30 @@ class _Scanner:
         else:
             self._scan.last_error = line
 
-    def _look_for_cause(
-        self, line: Line, prefixed: Prefixed, frames: set[str], *, ends_traceback: bool
-    ) -> None:
+    def _look_for_cause(self, line: Line, prefixed: Prefixed, place: Place) -> None:
         best = self._scan.cause
         limit = _ANY_TIER
         if best is not None:
             deeper = prefixed.depth > best.prefixed.depth
             limit = best.tier if deeper else Tier(best.tier - 1)
-        found = _match(line, prefixed, frames or self._phase, limit, ends_traceback=ends_traceback)
-        if found is not None and (best is None or found.rank < best.rank):
+        if self._phase and not place.frames:
+            place = place._replace(frames=self._phase)
+        found = _match(line, prefixed, place, limit)
+        if self._scan.worked and found is not None and found.tier >= Tier.STATED:
+            return  # what a process prints while it ends
+        if found is not None and (best is None or _is_better(found, best)):
             self._scan.cause = found
             self._scan.worked = False
 
     def _settle(self, cause: Finding) -> Finding:
         """Look at the line again: chained tracebacks named more functions after it."""
-        again = _match(
-            cause.line,
-            cause.prefixed,
-            cause.frames,
-            cause.tier,
-            ends_traceback=cause.ends_traceback,
-        )
+        place = cause.place
+        if self._loading_failed and not place.frames:
+            place = place._replace(frames={"load_model"})
+        again = _match(cause.line, cause.prefixed, place, cause.tier)
         settled = again or cause
         if settled.signature.failure_class == "oom_device":
-            reserved = self._kv_cache_was_reserved(settled.frames | self._phase)
+            reserved = self._kv_cache_was_reserved(self._phase | settled.place.frames)
             settled.facts.update({} if reserved is None else {"kv_cache_reserved": reserved})
         return settled
 
@@ -235,24 +271,33 @@ class _Scanner:
         return True if "kv_cache_gib" in self._scan.log_facts else None
 
 
-def _match(
-    line: Line, prefixed: Prefixed, frames: set[str], limit: Tier, *, ends_traceback: bool
-) -> Finding | None:
+def _is_better(found: Finding, best: Finding) -> bool:
+    """Whether a later finding is nearer to the first cause than the best one before it."""
+    # Stopping provokes exceptions; one that was printed before had other reasons.
+    if found.tier is Tier.INTERRUPTED and best.tier is Tier.PYTHON:
+        return False
+    # What a parent says of a refusal or a time limit is an echo of a worker's own exception.
+    shallower = found.prefixed.depth < best.prefixed.depth
+    if found.tier is Tier.PLACED and best.tier is Tier.PYTHON and shallower:
+        return False
+    return found.rank < best.rank
+
+
+def _match(line: Line, prefixed: Prefixed, place: Place, limit: Tier) -> Finding | None:
     """What the first signature that matches this line says, if its tier is not beyond `limit`."""
     text = prefixed.text[:_MATCHED_CHARACTERS]
     harmless = prefixed.level in _HARMLESS_LEVELS
     # From CAUSE on a signature of a weaker tier may stand first in the table: all are asked.
     needles = _WARNING_NEEDLES if harmless else _GRAVE_NEEDLES.get(limit, _NEEDLES)
-    places = sorted({place for needle, place in needles if needle in text})
+    places = needles.places(text, ends_traceback=place.ends_traceback)
     if not places or _NOISE.search(text):
         return None
     quoted = _WRAPPER.search(text) is not None
-    for signature in (SIGNATURES[place] for place in places):
+    for signature in (SIGNATURES[each] for each in places):
         if quoted and signature.failure_class == "python_bug":
             continue
-        match = signature.search(text, frames, ends_traceback=ends_traceback)
+        match = signature.search(text, place)
         if match is not None:
-            facts = facts_of(match)
-            found = Finding(line, prefixed, signature, facts, frames, ends_traceback, quoted)
+            found = Finding(line, prefixed, signature, facts_of(match), place, quoted)
             return found if found.tier <= limit else None
     return None

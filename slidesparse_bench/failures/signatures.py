@@ -8,6 +8,7 @@ and from the logs of the public SlideSparse runs.
 
 from __future__ import annotations
 
+from slidesparse_bench.failures.placed import PLACED
 from slidesparse_bench.failures.signature import Signature, Tier
 
 _SIZE = r"-?[\d.]+ ?(?:[KMGT]i?B|bytes)"
@@ -26,36 +27,6 @@ LOADING_WEIGHTS = frozenset(
     }
 )
 """Functions of vLLM that run only while weights are created, read or repacked."""
-
-_READING_CHECKPOINT = LOADING_WEIGHTS - {"load_model", "initialize_model", "create_weights"}
-
-_BUILDING_TOKENIZER = frozenset(
-    {
-        "get_tokenizer",
-        "get_cached_tokenizer",
-        "cached_get_tokenizer",
-        "cached_tokenizer_from_config",
-        "init_tokenizer_from_configs",
-        "init_tokenizer_from_config",
-        "convert_slow_tokenizer",
-    }
-)
-
-_CHECKING_CONFIG = frozenset(
-    {
-        "create_engine_config",
-        "create_model_config",
-        "create_load_config",
-        "verify_with_parallel_config",
-        "verify_max_model_len",
-        "verify_and_update_config",
-        "_verify_args",
-        "_verify_quantization",
-        "_get_and_verify_max_len",
-        "_verify_cuda_graph",
-        "try_verify_and_update_config",
-    }
-)
 
 _ENGINE_TRACEBACK = """\
 (EngineCore_DP0 pid=4242) ERROR 01-26 10:00:00 [core.py:866] EngineCore failed to start.
@@ -131,20 +102,41 @@ _HARDWARE = (
         hint="The driver reported Xid {xid}: the device failed, whatever was printed after it.",
     ),
     Signature(
+        id="nvswitch_error",
+        failure_class="gpu_lost",
+        needles=("SXid",),
+        tier=Tier.HARDWARE,
+        pattern=r"\bSXid \((?:PCI:)?(?P<pci>[^)]*)\): (?P<sxid>\d+), (?:Fatal|.*[Ff]atal)",
+        example="nvidia-nvswitch3: SXid (PCI:0000:c1:00.0): 20034, Fatal, Link 30 LTSSM Fault Up",
+        hint="The NVSwitch reported SXid {sxid}: the link to the devices failed.",
+    ),
+    Signature(
         id="off_the_bus",
         failure_class="gpu_lost",
-        needles=("fallen off the bus", "GPU is lost", "GPU_IS_LOST", "GPU requires reset"),
+        needles=(
+            "fallen off the bus",
+            "GPU is lost",
+            "GPU_IS_LOST",
+            "equires reset",
+            "mInitAdapter failed",
+            "Unable to determine the device handle",
+            "GPU Hang",
+            "GPU hang",
+            "row remap",
+        ),
         tier=Tier.HARDWARE,
-        pattern=r"fallen off the bus|GPU is lost|GPU_IS_LOST|GPU requires reset",
+        pattern=r"fallen off the bus|GPU is lost|GPU_IS_LOST|GPU requires reset|[rR]mInitAdapter failed"
+        r"|Unable to determine the device handle for (?:GPU|gpu).*(?:Unknown Error|lost)|GPU [Hh]ang"
+        r"|device requires reset|row remap\w* (?:failure|failed)",
         example="pynvml.NVMLError_GpuIsLost: GPU is lost",
         hint="The driver no longer reaches the device.",
     ),
     Signature(
         id="uncorrectable_error",
         failure_class="gpu_lost",
-        needles=("ncorrectable", "ECC_UNCORRECTABLE", "double bit"),
+        needles=("ncorrectable", "ECC_UNCORRECTABLE", "ECCUncorrectable", "ouble bit", "ouble Bit"),
         tier=Tier.HARDWARE,
-        pattern=r"(?i)uncorrectable (?P<what>ECC|NVLink) error|ECC_UNCORRECTABLE|double bit ecc",
+        pattern=r"(?i)uncorrectable (?P<what>ECC|NVLink) error|ECC_?UNCORRECTABLE|double bit ecc",
         example="RuntimeError: CUDA error: uncorrectable ECC error encountered",
         hint="The device's memory or link returned data that could not be corrected.",
     ),
@@ -167,7 +159,7 @@ _ASSERTIONS = (
         failure_class="device_assert",
         # Not `device-side assertions`: that stands in the advice below every CUDA error.
         needles=("device-side assert triggered", "CUDA_ERROR_ASSERT"),
-        tier=Tier.ASSERTION,
+        tier=Tier.ASSERTED,
         pattern=r"device-side assert triggered|CUDA_ERROR_ASSERT",
         example="torch.AcceleratorError: CUDA error: device-side assert triggered\n"
         "CUDA kernel errors might be asynchronously reported at some other API call.\n"
@@ -179,9 +171,17 @@ _HOST_MEMORY = (
     Signature(
         id="kernel_oom_killer",
         failure_class="oom_host",
-        needles=("Killed process", "oom-kill:", "oom_kill", "cgroup out of memory"),
+        needles=(
+            "Killed process",
+            "oom-kill",
+            "oom_kill",
+            "roup out of memory",
+            "OOMKilled",
+            "low on resource: memory",
+        ),
         pattern=r"Killed process (?P<pid>\d+)(?: \((?P<process>[^)]*)\))?(?:.*?anon-rss:"
-        r"(?P<resident_gib>\d+ ?kB))?|oom-kill:|oom_kill_process|cgroup out of memory",
+        r"(?P<resident_gib>\d+ ?kB))?|oom-kill:|oom_kill_process|[Cc]group out of memory"
+        r"|oom[-_]kill event|OOMKilled|low on resource: memory",
         example="[90211.113412] Out of memory: Killed process 3120 (VLLM::EngineCor) "
         "total-vm:98304000kB, anon-rss:62014200kB, file-rss:2048kB, shmem-rss:0kB",
         hint="The kernel killed process {pid} ({process}), which held {resident} of host memory.",
@@ -189,8 +189,13 @@ _HOST_MEMORY = (
     Signature(
         id="ray_oom_killer",
         failure_class="oom_host",
-        needles=("running low on memory", "ray.exceptions.OutOfMemoryError"),
-        pattern=r"node running low on memory|ray\.exceptions\.OutOfMemoryError",
+        needles=(
+            "running low on memory",
+            "ray.exceptions.OutOfMemoryError",
+            "memory pressure (OOM)",
+        ),
+        pattern=r"node running low on memory|ray\.exceptions\.OutOfMemoryError"
+        r"|killed due to memory pressure \(OOM\)",
         example="ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on "
         "memory.",
     ),
@@ -198,7 +203,7 @@ _HOST_MEMORY = (
         id="shared_memory",
         failure_class="oom_host",
         needles=("dev/shm", "shared memory", "No space left on device"),
-        pattern=r"No space left on device.*?'?/?(?:psm_|torch_\d|sem\.|nccl-)"
+        pattern=r"No space left on device.*?'?/?(?:psm_|torch_\d|sem[.-]|nccl-|pym-|shm)"
         r"|insufficient shared memory \(shm\)|failed to extend /dev/shm/"
         r"|/dev/shm.*No space left on device|No space left on device.*/dev/shm"
         r"|unable to (?:open|write to|mmap|resize|allocate).*shared memory",
@@ -229,8 +234,15 @@ _HOST_MEMORY = (
     Signature(
         id="host_allocation",
         failure_class="oom_host",
-        needles=("annot allocate memory", "[Errno 12]", "MemoryError", "std::bad_alloc"),
-        pattern=r"[Cc]annot allocate memory|\[Errno 12\]|^MemoryError\b|std::bad_alloc",
+        needles=(
+            "annot allocate memory",
+            "[Errno 12]",
+            "MemoryError",
+            "std::bad_alloc",
+            "Unable to allocate",
+        ),
+        pattern=r"[Cc]annot allocate memory|\[Errno 12\]|^(?:[\w.]+\.)?_?(?:Array)?MemoryError\b"
+        r"|std::bad_alloc|Unable to allocate [\d.]+ \w+ for an array",
         example="OSError: [Errno 12] Cannot allocate memory",
     ),
     Signature(
@@ -245,10 +257,10 @@ _HOST_MEMORY = (
     Signature(
         id="killed",
         failure_class="oom_host",
-        needles=("Killed", "signal 9", "Signal 9", "SIGKILL", "-9"),
+        needles=("Killed", "ignal 9", "SIGKILL", "-9", "code 137"),
         tier=Tier.EXIT_CODE,
-        pattern=r"(?:^|: line \d+: +\d+ )Killed\b|exit ?code:?\s*\(?-9\b|'[\w.-]+': -9\b"
-        r"|[Ss]ignal 9\b|\(SIGKILL\)",
+        pattern=r"(?:^|: line \d+: +\d+ )Killed\b|exit ?code\s*:?\s*\(?-9\b|'[\w.-]+': -9\b"
+        r"|[Ss]ignal 9\b|\bSIGKILL\b|exit(?:ed with)? code:? 137\b",
         example="RuntimeError: Engine core initialization failed. See root cause above. "
         "Failed core proc(s): {'EngineCore_DP0': -9}",
         hint="A process was killed with signal 9 and printed nothing: as a rule the kernel ran "
@@ -260,10 +272,37 @@ _DISK = (
     Signature(
         id="no_space_left",
         failure_class="disk_full",
-        needles=("No space left on device", "ENOSPC", "quota exceeded", "StorageFull"),
-        pattern=r"No space left on device|ENOSPC|Disk quota exceeded|StorageFull",
+        needles=(
+            "No space left on device",
+            "ENOSPC",
+            "quota exceeded",
+            "StorageFull",
+            " space ",
+            "disk is full",
+            "inline_container",
+            "low on resource: ephemeral-storage",
+            "PytorchStreamWriter",
+        ),
+        pattern=r"No space left on device|ENOSPC|[Dd]isk quota exceeded|StorageFull"
+        r"|not enough (?:free )?(?:disk )?space (?:on|to)|\bdisk is full"
+        r"|low on resource: ephemeral-storage"
+        r"|PytorchStreamWriter failed|inline_container\.cc:\d+\] ?\.? ?unexpected pos|[Nn]o (?:free |usable )disk space",
         example="OSError: [Errno 28] No space left on device: "
         "'/home/me/.cache/vllm/torch_compile_cache/8f1c/rank_0_0/backbone'",
+    ),
+)
+
+_DISK_CLUES = (
+    Signature(
+        id="little_space_left",
+        failure_class="disk_full",
+        needles=("ot enough free disk space",),
+        tier=Tier.CLUE,
+        counts_as_warning=True,
+        pattern=r"[Nn]ot enough free disk space",
+        example="UserWarning: Not enough free disk space to download the file. The expected file size "
+        "is: 4976.70 MB. The target location only has 1200.00 MB free disk space.",
+        hint="A download did not fit on the disk.",
     ),
 )
 
@@ -304,7 +343,8 @@ _DEVICE_MEMORY = (
         failure_class="oom_weights",
         needles=("out of memory",),
         within=LOADING_WEIGHTS,
-        pattern=rf"{_TORCH_OOM}|CUDA error: out of memory",
+        pattern=rf"{_TORCH_OOM}|CUDA (?:driver )?[Ee]rror: out of memory"
+        r"|cudaMalloc failed: out of memory|exceed allowed memory",
         example=_ENGINE_TRACEBACK
         + _ENGINE
         + '  File "/opt/vllm/v1/worker/gpu_worker.py", line 289, in load_model\n'
@@ -336,7 +376,8 @@ _DEVICE_MEMORY = (
         failure_class="oom_device",
         needles=("out of memory",),
         pattern=rf"CUDA out of memory.*?Tried to allocate (?P<asked_gib>{_SIZE}) \(GPU "
-        rf"(?P<device>\d+); (?P<total_gib>{_SIZE}) total capacity;.*?(?P<free_gib>{_SIZE}) free;",
+        rf"(?P<device>\d+); (?P<total_gib>{_SIZE}) total capacity;(?: (?P<allocated_gib>{_SIZE}) "
+        rf"already allocated;)?.*?(?P<free_gib>{_SIZE}) free;",
         example="RuntimeError: CUDA out of memory, Tried to allocate 2.00 GiB (GPU 0; 23.69 GiB "
         "total capacity; 21.10 GiB already allocated; 1.20 GiB free; 21.90 GiB reserved in total "
         "by PyTorch)",
@@ -356,8 +397,8 @@ _DEVICE_MEMORY = (
     Signature(
         id="nccl_out_of_memory",
         failure_class="oom_device",
-        needles=("uda failure",),
-        pattern=r"Cuda failure (?:\d+ )?'out of memory'",
+        needles=("uda failure", "uda error"),
+        pattern=r"Cuda (?:failure|error) (?:\S+ )?'out of memory'",
         example="node1:4242:4242 [0] transport.cc:152 NCCL WARN Cuda failure 2 'out of memory'",
         hint="NCCL found no device memory for its own buffers.",
     ),
@@ -374,11 +415,21 @@ _DEVICE_MEMORY = (
     Signature(
         id="cuda_error_out_of_memory",
         failure_class="oom_device",
-        needles=("out of memory", "OUT_OF_MEMORY", "cudaErrorMemoryAllocation", "OutOfMemoryError"),
-        pattern=r"(?:CUDA|HIP) error:? ?(?:\d+ )?\(?'?out of memory"
+        needles=(
+            "out of memory",
+            "OUT_OF_MEMORY",
+            "OUT_OF_DEVICE_MEMORY",
+            "cudaErrorMemoryAllocation",
+            "OutOfMemoryError",
+            "OUT_OF_RESOURCES",
+            "ailed to allocate",
+        ),
+        pattern=r"(?:CUDA|HIP|[Cc]uda) (?:driver )?[Ee]rror:? ?(?:\d+ )?\(?'?out of memory"
+        r"|OUT_OF_DEVICE_MEMORY|HSA_STATUS_ERROR_OUT_OF_RESOURCES|cudaMalloc failed: out of memory"
         r"|Triton Error \[(?:CUDA|HIP)\]: out of memory|CUDA_ERROR_OUT_OF_MEMORY"
         r"|cudaErrorMemoryAllocation|hipErrorOutOfMemory|torch\.(?:cuda\.)?OutOfMemoryError"
-        r"|(?:CUDA|HIP|XPU) out of memory",
+        r"|(?:CUDA|HIP|XPU|NPU) out of memory|[Aa]llocation on device \w* ?would exceed"
+        r"|[Ff]ailed to allocate (?:CUDA|ROCm|HIP|GPU|device)\w* (?:buffer|memory)",
         example="torch.AcceleratorError: CUDA error: out of memory",
     ),
 )
@@ -421,6 +472,15 @@ _KV_CACHE = (
         "decreasing `max_model_len` when initializing the engine.",
         hint="One request has {max_model_len} tokens, the KV cache has room for "
         "{available_tokens}.",
+    ),
+    Signature(
+        id="kv_cache_no_memory",
+        failure_class="kv_cache_insufficient",
+        needles=("ot enough", "nsufficient"),
+        pattern=r"(?:[Nn]ot enough|[Ii]nsufficient) (?:GPU |device |free )?(?:memory|space|blocks)? ?(?:for"
+        r" (?:the )?)?(?:KV|kv|key-value)[ _-]?cache|Not enough memory\. Please try to increase "
+        r"--mem-fraction-static",
+        example="RuntimeError: Not enough memory. Please try to increase --mem-fraction-static.",
     ),
     Signature(
         id="kv_cache_not_one_token",
@@ -502,8 +562,8 @@ _MEMORY_BUSY = (
         failure_class="gpu_memory_busy",
         needles=("Error in memory profiling",),
         # vLLM 0.8 to 0.10 print bytes without a unit.
-        pattern=r"Error in memory profiling\. Initial free memory (?P<initial_free_gib>[\d.]+)"
-        r"(?: GiB)?, (?:current free|used) memory (?P<current_free_gib>[\d.]+)",
+        pattern=r"Error in memory profiling\.(?: Initial free memory (?P<initial_free_gib>[\d.]+)"
+        r"(?: GiB)?, (?:current free|used) memory (?P<current_free_gib>[\d.]+))?",
         example="AssertionError: Error in memory profiling. Initial free memory 12.81 GiB, current "
         "free memory 15.02 GiB. This happens when other processes sharing the same container "
         "release GPU memory while vLLM is profiling during initialization.",
@@ -520,11 +580,19 @@ _ADDRESSES = (
             "32BitIndexMath",
             "int32",
             "INT_MAX",
-            "2147483647",
+            "214748364",
+            "but got N=-",
             "2^31",
             "2**31",
             "to C int",
             "index -2",
+            "32-bit",
+            "32 bit",
+            "numeric_limits<int",
+            "negative dimension",
+            "type int",
+            "eger overflow",
+            "for int32",
         ),
         pattern=r"canUse32BitIndexMath.*got false"
         r"|[Ss]calar (?P<value>-?\d+) is out of range for type int32"
@@ -532,7 +600,14 @@ _ADDRESSES = (
         r"|more than INT_MAX elements"
         r"|(?:at most|less than(?: or equal to)?|<=?|exceeds?) ?(?:2147483647|INT_MAX|2\^31|2\*\*31)"
         r"|Python int too large to convert to C int\b"
-        r"|index (?P<index>-2\d{9}) is out of (?:bounds|range)",
+        r"|index (?P<index>-[12]\d{9}) is out of (?:bounds|range)"
+        r"|(?:fit|fits|fitted|exceeds?|overflow\w*|larger than|too large|beyond|greater than|requires?"
+        r"|only supports?).{0,40}\b32[- ]bit\b|\b32[- ]bit (?:index\w*|addressing|offset\w*|signed "
+        r"int\w*|int\w*) .{0,40}(?:exceed|overflow|limit|too large)|numeric_limits<int(?:32_t)?>::max"
+        r"|(?:smaller|less|larger|greater|more) than (?:or equal to )?2(?:\*\*|\^)31"
+        r"|converted to type int(?:32_t)? without overflow|(?<!\d)-?2147483648\b|but got N=-\d{9}"
+        r"|negative dimension -[12]\d{9}|out of bounds for int32|exceeds? (?:the )?int32"
+        r"|[Ii]nteger overflow|int32 (?:range|limit|max)",
         example="RuntimeError: Expected canUse32BitIndexMath(input) && "
         "canUse32BitIndexMath(output) to be true, but got false.",
         hint="A tensor of this step has more elements than a 32-bit index can reach "
@@ -546,9 +621,11 @@ _ADDRESSES = (
             "ILLEGAL_ADDRESS",
             "IllegalAddress",
             "access fault by GPU",
+            "Warp Illegal Address",
+            "CUDA_EXCEPTION_14",
         ),
         pattern=r"(?i:illegal memory access)|CUDA_ERROR_ILLEGAL_ADDRESS|ErrorIllegalAddress"
-        r"|Memory access fault by GPU",
+        r"|Memory access fault by GPU|Warp Illegal Address|CUDA_EXCEPTION_14",
         example=_ENGINE + "RuntimeError: Triton Error [CUDA]: an illegal memory access was "
         "encountered",
     ),
@@ -628,9 +705,15 @@ _ARCHITECTURE = (
     Signature(
         id="ptxas_unknown_gpu",
         failure_class="unsupported_arch",
-        needles=("is not defined for option 'gpu-name'", "too old to be supported by the triton"),
+        needles=(
+            "is not defined for option 'gpu-name'",
+            "too old to be supported by the triton",
+            "LLVM ERROR: Cannot select",
+            "requires .target sm_",
+        ),
         pattern=r"Value '(?P<arch>sm_\w+)' is not defined for option 'gpu-name'"
-        r"|Found (?P<gpu>.+?) which is too old to be supported by the triton",
+        r"|Found (?P<gpu>.+?) which is too old to be supported by the triton"
+        r"|requires \.target (?P<needed>sm_\w+)|LLVM ERROR: Cannot select: intrinsic %llvm\.nvvm",
         example="ptxas fatal   : Value 'sm_121a' is not defined for option 'gpu-name'",
         hint="The compiler in this build does not know the GPU.",
     ),
@@ -656,6 +739,15 @@ _ARCHITECTURE = (
         pattern=r"FlashAttention only supports Ampere GPUs or newer"
         r"|^[\w.]*(?:Error|Exception): .*(?:only supported on|requires?) .*compute capability",
         example="RuntimeError: FlashAttention only supports Ampere GPUs or newer.",
+    ),
+    Signature(
+        id="harness_refuses_capability",
+        failure_class="unsupported_arch",
+        needles=("不支持", "not support", "nsupported"),
+        pattern=r"(?:不支持|[Nn]ot supported|[Uu]nsupported)\W{1,3}sm_(?P<sm>\d+) (?:>=|<) sm_\d+"
+        r"|(?:硬件不支持|[Hh]ardware does not support) (?:FP8|INT8)",
+        example="[WARNING]   原因: vLLM CUTLASS INT8 不支持: sm_120 >= sm_100",
+        hint="The script that started the benchmark left it out: sm_{sm} is beyond this kernel.",
     ),
     Signature(
         id="sm_not_in_build",
@@ -693,10 +785,17 @@ _MODEL_FILES = (
             "GatedRepoError",
             "RevisionNotFoundError",
             "EntryNotFoundError",
+            "TokenNotFoundError",
+            "NotExistError",
+            "not a valid git identifier",
+            " is restricted",
+            "Client Error",
         ),
         pattern=r"Repository Not Found for url: (?P<url>\S+?)\.?$|RepositoryNotFoundError"
         r"|[Yy]ou are trying to access a gated repo|Cannot access gated repo|GatedRepoError"
-        r"|RevisionNotFoundError|EntryNotFoundError",
+        r"|RevisionNotFoundError|EntryNotFoundError|TokenNotFoundError|NotExistError"
+        r"|is not a valid git identifier|[Aa]ccess to model \S+ is restricted"
+        r"|40[134] Client Error.*(?:huggingface|hf\.co|modelscope)",
         example="huggingface_hub.errors.GatedRepoError: 401 Client Error. (Request ID: "
         "Root=1-66146f04)",
         hint="The hub refused: the model does not exist there, or this account has no access.",
@@ -727,12 +826,22 @@ _MODEL_FILES = (
             "no config file found",
             "No such file or directory",
             "Could not find checkpoint files",
+            "Can't load the ",
+            "Error no file named",
+            "No supported config format",
+            "Incorrect path_or_model_id",
+            "find any weights",
+            "any model weights",
         ),
         pattern=r"Cannot find any (?:safetensors )?model weights with `(?P<model>[^`]+)`"
         r"|No model weights found in: `(?P<model_folder>[^`]+)`"
         r"|(?P<repository>\S{1,300}) does not appear to have a file named (?P<file>\S+?)\.?(?: |$)"
         r"|Could not detect config format for no config file found"
-        r"|Could not find checkpoint files"
+        r"|Could not find checkpoint files|Can't load the (?:configuration|model) (?:of|for)"
+        r"|Error no file named|No supported config format found|Incorrect path_or_model_id"
+        r"|(?:find|found) any (?:model )?weights in"
+        r"|^FileNotFoundError: \[Errno 2\] No such file or directory: '(?P<folder>[^']*(?:[Mm]odel|MODEL"
+        r"|[Cc]heckpoint|ckpt|weights|huggingface|/hub/|snapshots)[^']*)'"
         r"|No such file or directory: \"?'?(?P<path>[^'\"]*(?:config\.json|\.safetensors|\.bin"
         r"|\.index\.json))",
         example="RuntimeError: Cannot find any model weights with `./qwen2.5-7b-int8`",
@@ -744,28 +853,27 @@ _TOKENIZER = (
     Signature(
         id="tokenizer_files",
         failure_class="tokenizer_error",
-        needles=("okenizer",),
+        needles=(
+            "okenizer",
+            "onverting from",
+            "untagged enum",
+            "ModelProto",
+            "model_proto",
+            "Text",
+            "chat template",
+        ),
         pattern=r"Couldn't instantiate the backend tokenizer|Can't load tokenizer for"
         r"|Tokenizer class (?P<tokenizer>\S+) does not exist|Failed to load the tokenizer"
         r"|has no attribute '?all_special_tokens_extended"
         r"|Tokenizer not available when `skip_tokenizer_init=True`"
+        r"|did not match any variant of untagged enum|could not parse ModelProto"
+        r"|model_proto->ParseFrom|Text(?:EncodeInput|InputSequence) must be"
+        r"|'?\w*[Tt]okenizer\w*'?(?: object)? has no attribute|chat template is no longer allowed"
+        r"|instantiate this tokenizer|[Cc]onverting from (?:Tiktoken|SentencePiece|tiktoken).* failed"
+        r"|[Tt]okenizer .{0,80}(?:not found|does not exist|cannot be loaded|could not be loaded)"
+        r"|(?:load|find|create|build|initializ\w+) (?:a |the )?(?:fast |slow )?tokenizer\b.{0,40}(?:fail|error)"
         r"|(?:text|tokens) when `skip_tokenizer_init=True`|tokenizer must be a string",
         example="ValueError: Couldn't instantiate the backend tokenizer from one of: ",
-    ),
-    Signature(
-        id="exception_in_tokenizer",
-        failure_class="tokenizer_error",
-        needles=(":",),
-        within=_BUILDING_TOKENIZER,
-        ends_traceback=True,
-        pattern=r"^(?P<exception>(?!(?:\w+\.)*(?:ImportError|ModuleNotFoundError))[\w.]+): ",
-        example='Traceback (most recent call last):\n  File "/opt/vllm/tokenizers/registry.py", '
-        "line 231, in get_tokenizer\n    tokenizer = tokenizer_cls.from_pretrained(name)\n  File "
-        '"/opt/transformers/tokenization_utils_tokenizers.py", line 114, in __init__\n'
-        "    fast_tokenizer = TokenizerFast.from_file(fast_tokenizer_file)\n"
-        "Exception: data did not match any variant of untagged enum ModelWrapper at line 757 "
-        "column 3",
-        hint="Building the tokenizer raised {exception}.",
     ),
 )
 
@@ -811,48 +919,22 @@ _CHECKPOINT = (
     Signature(
         id="checkpoint_damaged",
         failure_class="weights_mismatch",
-        needles=("SafetensorError", "deserializing header", "PytorchStreamReader failed"),
+        needles=(
+            "SafetensorError",
+            "deserializing header",
+            "PytorchStreamReader failed",
+            "UnpicklingError",
+            "Unable to load weights",
+            "shape mismatch",
+            "heckpoint",
+        ),
         pattern=r"SafetensorError: (?P<message>.+)|Error while deserializing header"
-        r"|PytorchStreamReader failed",
+        r"|PytorchStreamReader failed|UnpicklingError|Unable to load weights from"
+        r"|^\w+Error: .*(?:shape mismatch.*(?:checkpoint|parameter)|(?:checkpoint|weight).* shape mismatch)"
+        r"|[Cc]heckpoint .*(?:is corrupt|is incomplete|is missing)",
         example="safetensors_rust.SafetensorError: Error while deserializing header: "
         "MetadataIncompleteBuffer",
         hint="A weight file is damaged or was not downloaded completely.",
-    ),
-    Signature(
-        id="weights_key",
-        failure_class="weights_mismatch",
-        needles=("KeyError",),
-        within=_READING_CHECKPOINT,
-        ends_traceback=True,
-        pattern=r"^KeyError: '(?P<parameter>[^']+)'",
-        example=_ENGINE_TRACEBACK
-        + _ENGINE
-        + '  File "/opt/vllm/model_executor/models/qwen3_moe.py", line 412, in load_weights\n'
-        + _ENGINE
-        + "    param = params_dict[name]\n"
-        + _ENGINE
-        + "            ~~~~~~~~~~~^^^^^^\n"
-        + _ENGINE
-        + "KeyError: 'layers.35.mlp.gate.g_idx'",
-        hint="The checkpoint has {parameter}, which the model does not know.",
-    ),
-    Signature(
-        id="exception_in_weight_loader",
-        failure_class="weights_mismatch",
-        needles=("AssertionError", "must match the size", "exceeds dimension size", "shape"),
-        within=_READING_CHECKPOINT,
-        ends_traceback=True,
-        pattern=r"^AssertionError\b|must match the size of tensor|exceeds dimension size|shape",
-        example=_ENGINE_TRACEBACK
-        + _ENGINE
-        + '  File "/opt/vllm/model_executor/parameter.py", line 195, in load_merged_column_weight\n'
-        + _ENGINE
-        + '  File "/opt/vllm/model_executor/layers/linear.py", line 738, in weight_loader_v2\n'
-        + _ENGINE
-        + "    assert param_data.shape == loaded_weight.shape\n"
-        + _ENGINE
-        + "AssertionError",
-        hint="A weight of the checkpoint has another shape than the model expects.",
     ),
 )
 
@@ -867,11 +949,14 @@ _ENVIRONMENT = (
             "orward compatibility was attempted",
             "device kernel image is invalid",
             "Insufficient Driver",
+            "Unexpected error from cuda",
+            "unsupported display driver",
         ),
         pattern=r"CUDA driver version is insufficient for CUDA runtime version"
         r"|^\S*Error: .*driver on your system is too old \(found version (?P<found>\d+)\)"
         r"|compiled with an unsupported toolchain|[Ff]orward compatibility was attempted"
-        r"|device kernel image is invalid|Error Insufficient Driver",
+        r"|device kernel image is invalid|Error Insufficient Driver"
+        r"|Unexpected error from cudaGetDeviceCount|unsupported display driver / cuda driver",
         example="RuntimeError: CUDA error: CUDA driver version is insufficient for CUDA runtime "
         "version",
         hint="The NVIDIA driver is older than the installed CUDA build needs.",
@@ -902,11 +987,22 @@ _ENVIRONMENT = (
             "Failed to infer device type",
             "NVMLError",
             "library version mismatch",
+            "Failed to initialize NVML",
+            "CUDA driver initialization failed",
+            "Device string must not be empty",
+            "could not select device driver",
+            "nvidia-container-cli",
+            "communicate with the NVIDIA driver",
+            "No HIP GPUs are available",
+            "cuDNN version incompatibility",
         ),
         pattern=r"Found no NVIDIA driver|No CUDA GPUs are available|no CUDA-capable device"
         r"|Torch not compiled with CUDA|CUDA unknown error|invalid device ordinal"
         r"|system not yet initialized|busy or unavailable|Failed to infer device type"
-        r"|NVMLError_\w+: |Driver/library version mismatch",
+        r"|NVMLError_\w+: |Driver/library version mismatch|Failed to initialize NVML"
+        r"|CUDA driver initialization failed|Device string must not be empty"
+        r"|could not select device driver|nvidia-container-cli: .*error|No HIP GPUs are available|cuDNN version incompatibility"
+        r"|couldn't communicate with the NVIDIA driver",
         example="RuntimeError: Failed to infer device type, please set the environment variable "
         "`VLLM_LOGGING_LEVEL=DEBUG` to turn on verbose logging to help debug the issue.",
         hint="No usable GPU is visible to this process.",
@@ -925,19 +1021,30 @@ _ENVIRONMENT = (
     Signature(
         id="package_missing",
         failure_class="driver_or_env",
-        needles=("ModuleNotFoundError", "PackageNotFoundError", "ImportError", "numpy.dtype size"),
+        needles=(
+            "ModuleNotFoundError",
+            "PackageNotFoundError",
+            "ImportError",
+            "numpy.dtype size",
+            "VersionConflict",
+            "Numpy is not available",
+            "AttributeError: ",
+        ),
         pattern=r"^ModuleNotFoundError: No module named '(?P<package>[\w.]+)'"
         r"|PackageNotFoundError: (?P<missing>.+)|^(?:\w+\.)*ImportError: (?P<message>.+)"
-        r"|numpy\.dtype size changed",
+        r"|numpy\.dtype size changed|VersionConflict: |Numpy is not available"
+        r"|^AttributeError: (?:partially initialized )?module '(?P<module>(?:torch|triton|numpy"
+        r"|transformers|vllm|flash_attn|flashinfer|tokenizers|cutlass|ray)[\w.]*)' has no attribute",
         example="ModuleNotFoundError: No module named 'compressed_tensors'",
         hint="The Python package {package} is not installed.",
     ),
     Signature(
         id="operator_missing",
         failure_class="driver_or_env",
-        needles=("_OpNamespace", "does not exist"),
+        needles=("_OpNamespace", "does not exist", "Could not run '"),
         pattern=r"'_OpNamespace' '(?P<namespace>\w+)' object has no attribute '(?P<operator>\w+)'"
-        r"|operator (?P<missing_operator>\w+::\w+) does not exist",
+        r"|operator (?P<missing_operator>\w+::\w+) does not exist"
+        r"|Could not run '(?P<not_built>\w+::\w+)' with arguments from the '\w+' backend",
         example="AttributeError: '_OpNamespace' '_C' object has no attribute 'cutlass_scaled_mm'",
         hint="A compiled operator is missing: the extension was not built or not loaded.",
     ),
@@ -954,13 +1061,15 @@ _ENVIRONMENT = (
         failure_class="driver_or_env",
         needles=(
             "Failed to find C compiler",
+            "ld: cannot find -l",
+            "failed to find NVCC",
             "Could not find nvcc",
             "CUDA_HOME environment variable is not set",
             "Python.h: No such file",
             "No such file or directory: '",
             "Ninja is required",
         ),
-        pattern=r"Failed to find C compiler|Could not find nvcc|Python\.h: No such file"
+        pattern=r"Failed to find C compiler|failed to find NVCC|\bld: cannot find -l(?P<missing>\w+)|Could not find nvcc|Python\.h: No such file"
         r"|CUDA_HOME environment variable is not set|Ninja is required to load"
         r"|No such file or directory: '(?P<program>(?:[^']*/)?(?:ninja|nvcc|gcc|g\+\+|cc|ptxas))'",
         example="RuntimeError: Failed to find C compiler. Please specify via CC environment "
@@ -974,6 +1083,15 @@ _ENVIRONMENT = (
         pattern=r"cuSPARSELT not supported on your machine|cuSPARSELt not supported",
         example="RuntimeError: cuSPARSELT not supported on your machine.",
         hint="This PyTorch was built without cuSPARSELt.",
+    ),
+    Signature(
+        id="limits_of_the_system",
+        failure_class="driver_or_env",
+        needles=("Permission denied", "Too many open files", "Read-only file system", "new thread"),
+        pattern=r"(?:\[Errno 13\] |^PermissionError.*)Permission denied|Too many open files"
+        r"|Read-only file system|can't start new thread",
+        example="PermissionError: [Errno 13] Permission denied: '/root/.cache/vllm'",
+        hint="The system does not let this process have a file or thread it needs.",
     ),
     Signature(
         id="model_inspection",
@@ -1070,8 +1188,9 @@ _CONFIGURATION = (
     Signature(
         id="argument_value",
         failure_class="unsupported_config",
-        needles=("[type=",),
-        pattern=r"^\s+(?P<message>\S.*?) \[type=(?P<type>\w+), input_value=",
+        needles=("[type=", "Value error, ", "Assertion failed, "),
+        pattern=r"^\s+(?P<message>\S.*?) \[type=(?P<type>\w+), input_value="
+        r"|^\s+(?P<error>(?:Value error|Assertion failed), .*)",
         example="pydantic_core._pydantic_core.ValidationError: 1 validation error for "
         "SchedulerConfig\n  Value error, max_num_batched_tokens (512) must be greater than or "
         "equal to max_num_seqs (1024). [type=value_error, input_value=ArgsKwargs((), {}), "
@@ -1119,18 +1238,6 @@ _CONFIGURATION = (
         r"|does not support float16|Unexpected extra config keys",
         example="ValueError: Load format `dumy` is not supported",
     ),
-    Signature(
-        id="exception_in_config",
-        failure_class="unsupported_config",
-        needles=("Error",),
-        within=_CHECKING_CONFIG,
-        ends_traceback=True,
-        pattern=r"^(?:ValueError|NotImplementedError|AssertionError|TypeError)(?:: (?P<message>.*))?$",
-        example='Traceback (most recent call last):\n  File "/opt/vllm/engine/arg_utils.py", line '
-        "1510, in create_engine_config\n    parallel_config = ParallelConfig(\n"
-        "ValueError: numa_bind_nodes must not be empty.",
-        hint="vLLM refused the engine arguments: {message}",
-    ),
 )
 
 _COMPILATION = (
@@ -1149,7 +1256,7 @@ _COMPILATION = (
         id="ptxas",
         failure_class="compile_failure",
         needles=("ptxas", "PTXASError", "PTX codegen error"),
-        pattern=r"ptxas (?:fatal|error)|`?ptxas`? (?:exited|failed) with (?:error|code)"
+        pattern=r"ptxas (?:fatal|error)|ptxas .*; error +:|`?ptxas`? (?:exited|failed) with (?:error|code)"
         r"|PTXASError|PTX codegen error",
         example="triton.runtime.errors.PTXASError: PTXAS error: Internal Triton PTX codegen error",
         hint="The PTX assembler refused a generated kernel.",
@@ -1158,23 +1265,46 @@ _COMPILATION = (
         id="jit_build",
         failure_class="compile_failure",
         needles=(
+            "fatal error: ",
+            "compiling objects",
+            "compilation",
             "inja build",
             "ninja: build stopped",
             "Error building extension",
             "nvcc fatal",
             "NVRTC",
         ),
-        pattern=r"[Nn]inja build failed|ninja: build stopped|Error building extension "
+        pattern=r"Error compiling objects for extension|(?:NVCC|NVRTC|nvcc|hipcc) compilation (?:failed|error)"
+        r"|\.(?:cuh?|h|hpp|cc|cpp|c):\d+:\d+: fatal error: (?P<message>.+)|[Nn]inja build failed"
+        r"|ninja: build stopped|Error building extension "
         r"'(?P<extension>\w+)'|nvcc fatal|NVRTC[_ ](?:ERROR|error)",
         example="RuntimeError: Ninja build failed. Ninja output:",
         hint="A kernel that is built at run time did not compile.",
     ),
     Signature(
+        id="triton_compiler_reason_follows",
+        failure_class="compile_failure",
+        needles=("CompilationError: at ",),
+        # The kernel's source follows, and then the reason, which may be another failure.
+        tier=Tier.QUOTED,
+        pattern=r"triton\.compiler\.errors\.\w+: at \d+:\d+:\s*$",
+        example="triton.compiler.errors.CompilationError: at 12:28:\ndef kernel(\n^\n"
+        "AssertionError('Input shapes should have M >= 16')",
+        hint="A Triton kernel did not compile; the reason stands below its source.",
+    ),
+    Signature(
         id="triton_compiler",
         failure_class="compile_failure",
-        needles=("triton.", "PassManager::run failed", "LLVM ERROR"),
+        needles=(
+            "triton.",
+            "PassManager::run failed",
+            "LLVM ERROR",
+            "failed to legalize",
+            "expected size",
+        ),
         pattern=r"^triton\.(?:compiler\.errors|runtime\.errors)\.\w+|PassManager::run failed"
-        r"|LLVM ERROR: |^triton\.\w+(?:\.\w+)*Error",
+        r"|LLVM ERROR: |failed to legalize operation|^AssertionError: expected size \d+==\d+, stride"
+        r"|^triton\.\w+(?:\.\w+)*Error",
         example="triton.compiler.errors.CompilationError: at 31:15: arange's range must be a power "
         "of 2",
     ),
@@ -1182,10 +1312,22 @@ _COMPILATION = (
         id="inductor",
         failure_class="compile_failure",
         needles=("torch._inductor.exc", "torch._dynamo.exc", "BackendCompilerFailed", "torch.fx"),
-        pattern=r"torch\._inductor\.exc\.(?P<exception>\w+)|torch\._dynamo\.exc\.(?P<error>\w+)"
-        r"|BackendCompilerFailed|torch\.fx\.experimental\.symbolic_shapes\.\w+",
+        pattern=r"^(?!.*(?:CUDA|HIP|cuda|Triton) [Ee]rror|.*raised:\s*$).*?(?:"
+        r"torch\._inductor\.exc\.(?P<exception>\w+)|torch\._dynamo\.exc\.(?P<error>\w+)"
+        r"|BackendCompilerFailed|torch\.fx\.experimental\.symbolic_shapes\.\w+)",
         example=_ENGINE + "torch._inductor.exc.InductorError: LoweringException: AssertionError: "
         "both a fallback and a decomp for same op: aten.index_add.default",
+    ),
+    Signature(
+        id="compiler_backend_raised",
+        failure_class="compile_failure",
+        needles=("raised:",),
+        tier=Tier.CLUE,
+        # What it raised stands on the next line, and may be another failure.
+        pattern=r"(?:BackendCompilerFailed|torch\._\w+\.exc\.\w+): .*raised:\s*$",
+        example="torch._dynamo.exc.BackendCompilerFailed: backend='inductor' raised:\n"
+        "LoweringFault: no lowering for aten.foo",
+        hint="The compiler stopped; the next line of the log says what it raised.",
     ),
     Signature(
         id="cpp_compile",
@@ -1218,10 +1360,17 @@ _DISTRIBUTED = (
             "Did not receive response from front-end",
             "launch timed out and was terminated",
             "eartbeat monitor timed out",
+            "Engine iteration timed out",
+            "Timeout (",
+            "timeout: sending signal",
+            "atchdog",
+            "heartbeat timed out",
         ),
         pattern=r"RPC call to (?P<call>\w+) timed out|Timed out waiting for (?:new )?engine core"
         r"|Did not receive response from front-end|launch timed out and was terminated"
-        r"|[Hh]eartbeat monitor timed out",
+        r"|[Hh]eartbeat (?:monitor )?timed out|Engine iteration timed out|^Timeout \(\d+:\d\d:\d\d"
+        r"|timeout: sending signal|[Ww]atchdog got stuck for"
+        r"|[Ww]atchdog (?:timeout|timed out|triggered|expired)(?! ?= ?(?:None|0))",
         example="TimeoutError: RPC call to sample_tokens timed out.",
         hint="One process of the engine waited for another and gave up.",
     ),
@@ -1248,14 +1397,52 @@ _DISTRIBUTED = (
         hint="Another rank disappeared; its own log lines were not found.",
     ),
     Signature(
+        id="infiniband",
+        failure_class="nccl_or_distributed",
+        needles=("NET/IB", "NET/Socket", "NVLS"),
+        pattern=r"NET/IB ?: .*(?:Got completion|error|failed)|NCCL WARN NET/(?:IB|Socket)"
+        r"|NCCL WARN .*NVLS.*fail",
+        example="NET/IB : Got completion from peer 10.0.0.7<39138> with error 12, opcode 0, len 0, "
+        "vendor err 129",
+        hint="The network between the ranks failed.",
+    ),
+    Signature(
+        id="nccl_unhandled_cuda_error",
+        failure_class="nccl_or_distributed",
+        needles=("nhandled cuda error", "ncclUnhandledCudaError"),
+        # NCCL names an error of CUDA's that somebody else may have printed in full.
+        tier=Tier.QUOTED,
+        pattern=r"R?NCCL [Ee]rror.*: ?(?P<message>unhandled cuda error.*)|ncclUnhandledCudaError",
+        example="RuntimeError: NCCL error: unhandled cuda error (run with NCCL_DEBUG=INFO for "
+        "details)",
+        hint="NCCL reported: {message}.",
+    ),
+    Signature(
         id="nccl_error",
         failure_class="nccl_or_distributed",
-        needles=("NCCL error", "NCCL Error", "ncclSystemError", "ncclInternalError", "ncclInvalid"),
-        pattern=r"NCCL [Ee]rror(?: \d+)?(?: in)?: ?(?P<message>.*)"
+        needles=(
+            "NCCL error",
+            "NCCL Error",
+            "ncclSystemError",
+            "ncclInternalError",
+            "ncclInvalid",
+            "ncclUnhandledCudaError",
+            "RCCL error",
+        ),
+        pattern=r"R?NCCL [Ee]rror(?: \d+)?(?: in)?: ?(?P<message>.*)|RCCL error"
         r"|nccl(?:System|Internal|InvalidUsage|UnhandledCuda)Error",
         example="(VllmWorker rank=1 pid=4244) ERROR 01-26 10:00:00 [multiproc_executor.py:511] "
         "RuntimeError: NCCL error: unhandled system error (run with NCCL_DEBUG=INFO for details)",
         hint="NCCL reported: {message}.",
+    ),
+    Signature(
+        id="nccl_warning",
+        failure_class="nccl_or_distributed",
+        needles=("NCCL WARN",),
+        tier=Tier.STATED,
+        pattern=r"NCCL WARN (?P<message>.+)",
+        example="node:1:1 [0] misc/socket.cc:50 NCCL WARN socketProgress: Invalid socket state",
+        hint="NCCL warned: {message}",
     ),
     Signature(
         id="process_group",
@@ -1270,10 +1457,21 @@ _DISTRIBUTED = (
             "gloo",
             "wait timeout after",
             "custom_all_reduce.cu",
+            "Failed to connect to GCS",
+            "running Ray instance",
+            "Duplicate GPU detected",
+            "NCCL WARN Bootstrap",
+            "nvshmem",
+            "TCPStore",
+            "process group has not been initialized",
+            "parallel group is",
         ),
         pattern=r"DistBackendError|DistNetworkError|DistStoreError|server socket has failed to "
         r"listen|[Aa]ddress already in use|[Gg]loo connect\w* failed|gloo/transport/.*(?:timed out"
-        r"|[Ee]rror)|wait timeout after \d+ms|Cuda error \S*custom_all_reduce\.cuh?:\d+",
+        r"|[Ee]rror)|Failed to connect to GCS|Could not find any running Ray instance"
+        r"|Duplicate GPU detected|NCCL WARN Bootstrap|nvshmem\w*.{0,40}fail|TCPStore.{0,40}(?:fail|refused)"
+        r"|process group has not been initialized|parallel group is (?:not|already) initialized"
+        r"|wait timeout after \d+ms|Cuda error \S*custom_all_reduce\.cuh?:\d+",
         example="torch.distributed.DistNetworkError: The server socket has failed to listen on any "
         "local network address. port: 29500, useIpv6: false, code: -98, name: EADDRINUSE, message: "
         "address already in use",
@@ -1284,11 +1482,30 @@ _CUDA = (
     Signature(
         id="native_crash",
         failure_class="cuda_misc",
-        needles=("Segmentation fault", "Segfault", "SIGSEGV", "SIGABRT", "-11", "-6", "Aborted"),
+        needles=(
+            "Segmentation fault",
+            "Segfault",
+            "SIGSEGV",
+            "SIGABRT",
+            "-11",
+            "-6",
+            "Aborted",
+            "double free",
+            "free(): ",
+            "malloc",
+            "orrupted",
+            "stack smashing",
+            "Floating point exception",
+            "breakpoint trap",
+            "SIGFPE",
+        ),
         # Below Python exceptions: interpreters also crash on their way out.
         tier=Tier.CONSEQUENCE,
         pattern=r"Segmentation fault|Segfault encountered|\*\*\* SIG(?:SEGV|ABRT)"
-        r"|Fatal Python error: Aborted|exit ?code:?\s*\(?-(?:11|6)\b|'[\w.-]+': -(?:11|6)\b",
+        r"|Fatal Python error: (?:Aborted|Floating)|exit ?code\s*:?\s*\(?-(?:11|6)\b"
+        r"|'[\w.-]+': -(?:11|6)\b|double free or corruption|\b(?:free|malloc|munmap_chunk|realloc)\(\): "
+        r"|corrupted (?:size|double-linked|unsorted)|stack smashing|^Floating point exception"
+        r"|^Aborted\b|^Trace/breakpoint trap",
         example="Fatal Python error: Segmentation fault",
         hint="Native code crashed; the frames below the line name the library.",
     ),
@@ -1336,13 +1553,17 @@ _CUDA = (
         failure_class="cuda_misc",
         needles=(
             "CUDA error",
+            "CUDA Error",
+            "CUDA driver error",
+            "HSA_STATUS_ERROR",
             "HIP error",
             "Triton Error",
             "CUDA_ERROR_",
             "Cuda failure",
             "Cuda error",
         ),
-        pattern=r"(?:CUDA|HIP) error(?: \d+)?: (?P<message>[^(\n]*)"
+        pattern=r"(?:CUDA|HIP)(?: driver)? [Ee]rror(?: \d+)?: (?P<message>[^(\n]*)"
+        r"|\b(?P<hsa>HSA_STATUS_ERROR\w*)"
         r"|Triton Error \[(?:CUDA|HIP)\]: (?P<triton>.*)|\b(?P<code>CUDA_ERROR_[A-Z_]+)"
         r"|Cuda (?:failure|error) (?:\d+ )?'(?P<failure>[^']*)'",
         example=_ENGINE + "torch.AcceleratorError: CUDA error: unspecified launch failure",
@@ -1378,12 +1599,36 @@ _STOPPED = (
             "CANCELLED AT",
             "SIGTERM",
             "SIGINT",
+            "SIGHUP",
+            "SIGUSR",
+            "ignal 15",
+            "ignal 2",
+            "ignal 1",
+            "got signal",
+            "ignal Received",
+            "ignal: 15",
+            "ignal: 2",
+            "reempt",
+            "Terminated",
+            "terminated by signal",
+            "going down for",
+            "pot nterruption",
+            "pot interruption",
             "slidesparse: the campaign is gone",
             "Test interrupted!",
             "测试被中断",
         ),
         tier=Tier.INTERRUPTED,
-        pattern=r"^KeyboardInterrupt\b|CANCELLED AT |[Rr]eceived (?:signal )?(?:SIGTERM|SIGINT)"
+        counts_as_warning=True,
+        pattern=r"^KeyboardInterrupt\b|CANCELLED AT "
+        r"|\b(?:[Rr]eceived|[Cc]aught|[Gg]ot|[Hh]andling)\b.{0,40}\bSIG(?:TERM|INT|HUP|USR[12])\b"
+        r"|\bSIG(?:TERM|INT|HUP)\b.{0,12}(?:received|caught|signal received)"
+        r"|\b(?:[Rr]eceived|[Cc]aught|[Gg]ot) (?:exit |termination )?signal:? ?(?:15|2|1)\b"
+        r"|\b[Ss]ignal [Rr]eceived: ?(?:15|2|1)\b|SignalException: Process \d+ got signal: (?P<signal>15|2|1)\b"
+        r"|\bjob is (?:being )?preempted|DUE TO PREEMPTION|[Ss]pot [Ii]nterruption"
+        r"|[Pp]reemption (?:notice|signal)|instance (?:was|is being|will be) (?:preempted|reclaimed)"
+        r"|going down for (?:reboot|power|system halt|halt|maintenance)|^Terminated\b"
+        r"|: line \d+: +\d+ Terminated\b"
         r"|^slidesparse: the campaign is gone|Test interrupted!|测试被中断",
         example='Traceback (most recent call last):\n  File "/opt/vllm/entrypoints/llm.py", line '
         "912, in _run_engine\n    step_outputs = self.llm_engine.step()\nKeyboardInterrupt",
@@ -1391,6 +1636,17 @@ _STOPPED = (
 )
 
 _PYTHON = (
+    Signature(
+        id="death_signal",
+        failure_class="interrupted",
+        needles=("death signal",),
+        tier=Tier.CONSEQUENCE,
+        counts_as_warning=True,
+        pattern=r"[Rr]eceived (?P<count>\d+) death signal",
+        example="WARNING:torch.distributed.elastic.agent.server.api:Received 1 death signal, "
+        "shutting down workers",
+        hint="The agent that started the ranks was told to stop.",
+    ),
     Signature(
         id="pipe_to_another_process",
         failure_class="python_bug",
@@ -1418,6 +1674,15 @@ _PYTHON = (
         + "AttributeError: 'NoneType' object has no attribute 'num_tokens'",
         hint="The engine raised {exception}.",
     ),
+    Signature(
+        id="python_exception_without_traceback",
+        failure_class="python_bug",
+        needles=("Error", "Exception"),
+        tier=Tier.STATED,
+        pattern=r"^(?P<exception>(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception))(?:: (?P<message>.+)|$)",
+        example="AttributeError: 'NoneType' object has no attribute 'num_tokens'",
+        hint="The log names {exception}, without its traceback.",
+    ),
 )
 
 SIGNATURES: tuple[Signature, ...] = (
@@ -1425,6 +1690,7 @@ SIGNATURES: tuple[Signature, ...] = (
     *_HARDWARE,
     *_ASSERTIONS,
     *_HOST_MEMORY,
+    *_DISK_CLUES,
     *_DISK,
     *_DEVICE_MEMORY,
     *_KV_CACHE,
@@ -1439,6 +1705,7 @@ SIGNATURES: tuple[Signature, ...] = (
     *_COMPILATION,
     *_DISTRIBUTED,
     *_CUDA,
+    *PLACED,
     *_STOPPED,
     *_PYTHON,
 )

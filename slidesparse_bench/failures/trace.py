@@ -4,31 +4,75 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-_FRAME = re.compile(r'\s+File "(?P<file>[^"]+)", line \d+(?:, in (?P<function>.+))?')
+_FRAME = re.compile(r'\s*File "(?P<file>[^"]+)",(?: line \d+(?:, in (?P<function>.+))?| *$)')
+_WRAPPED_FRAME = re.compile(r"(?:line \d+, )?in (?P<function>[\w<>.]+)$")
+"""The second half of a frame that a narrow terminal has broken."""
 _START = "Traceback (most recent call last)"
 _CHAINED = ("direct cause of the following exception", "During handling of the above exception")
 _NOT_RAISED = "Exception ignored in"
 """What an interpreter prints of errors in destructors: the program goes on."""
+_EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*\w*(?:Error|Exception|Exit|Interrupt)(?::|$)")
+"""The last line of a traceback, where indentation does not tell."""
+_NOTEBOOK = re.compile(r"\w+ {8,}$")
+"""IPython names the exception on the line that starts a traceback, and again at its end."""
+_BOX_OPENS, _BOX_CLOSES = "╭", "╰"
+"""Corners of the frame that the package rich draws around a traceback."""
 
 MOST_PROCESSES = 256
 MOST_LINES = 5000
 """A traceback that does not end within so many lines of its process is given up."""
+MOST_FLAT_LINES = 300
+"""The same of one that has lost its indentation."""
+
+
+class Place(NamedTuple):
+    """Where a line stands.
+
+    `frames` are the names of the functions and files of the traceback above it, with those of
+    tracebacks chained to it; `file` is the path of the innermost frame, "" where none is known.
+    """
+
+    frames: frozenset[str] | set[str] = frozenset()
+    file: str = ""
+    ends_traceback: bool = False
+
+
+NOWHERE = Place()
 
 
 @dataclass
 class Traceback:
     """The traceback that one process is printing, with every traceback chained to it.
 
-    `frames` are the names of its functions; a chain adds to the same set, because the outer
-    functions often stand only in the later parts.
+    A chain adds to the same `frames`, because the outer functions often stand only in the later
+    parts. `indent` is how far the first line of it stands to the right; `is_flat` says that a
+    terminal or collector has cut the indentation off, `is_boxed` that a frame is drawn around it.
     """
 
     frames: set[str] = field(default_factory=set)
+    file: str = ""
+    indent: int = 0
     is_open: bool = False
     is_chained: bool = False
     is_ignored: bool = False
+    is_flat: bool = False
+    is_boxed: bool = False
     lines: int = 0
+
+    def holds(self, text: str) -> bool:
+        """Whether this line stands inside: frames, source lines, marks under them."""
+        if text[self.indent : self.indent + 1] == " " and not text[: self.indent + 1].strip():
+            return True
+        if not text.strip() or _WRAPPED_FRAME.match(text):
+            return True
+        if self.is_boxed:
+            self.is_boxed = not text.lstrip().startswith(_BOX_CLOSES)
+            return True
+        if not self.file and _FRAME.match(text):
+            self.is_flat = True
+        return self.is_flat and not _EXCEPTION.match(text)
 
 
 class Tracebacks:
@@ -43,29 +87,39 @@ class Tracebacks:
     def any_open(self) -> bool:
         return self._open_count > 0
 
-    def current(self, process: str) -> Traceback:
-        return self._of_process.get(process) or Traceback()
+    def place(self, process: str, *, ends_traceback: bool) -> Place:
+        """Where the line stands that `follow` has just taken in."""
+        traceback = self._of_process.get(process)
+        if traceback is None:
+            return NOWHERE
+        return Place(traceback.frames, traceback.file if ends_traceback else "", ends_traceback)
 
     def follow(self, process: str, text: str) -> tuple[bool, bool]:
         """Take in one line: (it is part of a traceback's inside, it ends one)."""
         if _START in text:
-            self._open(process)
-            return text.startswith(_START), False
+            before = text[: text.index(_START)]
+            opened = self._open(process, 0 if before.strip() else len(before))
+            opened.is_boxed = _BOX_OPENS in before
+            opened.is_flat = _NOTEBOOK.match(before) is not None
+            return not before.strip() or opened.is_boxed or opened.is_flat, False
         traceback = self._of_process.get(process)
         if traceback is None or not traceback.is_open:
-            self._between(process, traceback, text)
-            return False, False
-        if text[:1].isspace() or not text:
+            if text[:7] != "  File " or _FRAME.match(text) is None:
+                self._between(process, traceback, text)
+                return False, False
+            traceback = self._open(process, 0)  # the log begins inside of it
+        if traceback.holds(text):
             self._inside(traceback, text)
             return True, False
         self._close(traceback)
         return traceback.is_ignored, not traceback.is_ignored
 
-    def _open(self, process: str) -> None:
+    def _open(self, process: str, indent: int) -> Traceback:
         before = self._of_process.pop(process, None)
         self._close(before)
         chained = before is not None and before.is_chained
         traceback = Traceback(frames=before.frames) if before and chained else Traceback()
+        traceback.indent = indent
         traceback.is_open = True
         self._open_count += 1
         traceback.is_ignored = process in self._ignored_next
@@ -73,6 +127,7 @@ class Tracebacks:
         if len(self._of_process) >= MOST_PROCESSES:
             self._close(self._of_process.pop(next(iter(self._of_process))))
         self._of_process[process] = traceback
+        return traceback
 
     def _between(self, process: str, traceback: Traceback | None, text: str) -> None:
         if traceback is not None and any(marker in text for marker in _CHAINED):
@@ -87,8 +142,13 @@ class Tracebacks:
 
     def _inside(self, traceback: Traceback, text: str) -> None:
         frame = _FRAME.match(text)
-        if frame and frame["function"] and len(traceback.frames) < MOST_LINES:
-            traceback.frames.add(frame["function"].strip())
+        if frame is not None:
+            # Generated code has no file: whoever generated it raised the exception.
+            if not frame["file"].startswith("<") or not traceback.file:
+                traceback.file = frame["file"]
+            if len(traceback.frames) < MOST_LINES:
+                traceback.frames.add(frame["file"].rpartition("/")[2])
+                traceback.frames.add((frame["function"] or "").strip())
         traceback.lines += 1
-        if traceback.lines >= MOST_LINES:
+        if traceback.lines >= (MOST_FLAT_LINES if traceback.is_flat else MOST_LINES):
             self._close(traceback)

@@ -1,20 +1,26 @@
 """How fast is `classify` on a large log, and how much memory does it take?
 
-    python scripts/bench_classify.py [--megabytes 100]
+    python scripts/bench_classifier.py [--megabytes 100] [--kind KIND]
 
 Every kind of log is written to a temporary file, read by a process of its own, and reported as
-seconds per 100 MB and peak resident memory. Timing is never part of the tests: machines differ.
+seconds per 100 MB and peak resident memory. `labelled` is what long runs print: progress bars and
+INFO lines between the failures of the tune half of `tests/labelled`; the others repeat one kind of
+line, which is the worst that can happen. Timing is never part of the tests: machines differ.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+
+from score_classifier import TUNE, load_examples
 
 from slidesparse_bench.failures import classify
 
@@ -40,7 +46,8 @@ _ASSERTIONS = (
 )
 _NO_NEWLINE = "error " * 20
 
-KINDS = {
+LABELLED = "labelled"
+TEMPLATES = {
     "info lines": _INFO,
     "progress bars": _PROGRESS,
     "warnings": _WARNING,
@@ -48,29 +55,47 @@ KINDS = {
     "assertions": _ASSERTIONS,
     "one line": _NO_NEWLINE,
 }
+QUIET_LINES_PER_FAILURE = 2000
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--megabytes", type=int, default=100)
+    parser.add_argument("--kind", choices=(LABELLED, *TEMPLATES), action="append")
     parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.read:
         _measure(arguments.read)
         return
-    for kind, template in KINDS.items():
+    for kind in arguments.kind or (LABELLED, *TEMPLATES):
         with tempfile.TemporaryDirectory() as folder:
             log = Path(folder, "worker.log")
-            _write(log, template, arguments.megabytes * 10**6)
+            build(log, kind, arguments.megabytes * 10**6)
             print(f"{kind:15}", end=" ", flush=True)
             subprocess.run([sys.executable, __file__, "--read", str(log)], check=True)
 
 
-def _write(path: Path, template: str, size: int) -> None:
-    block = "".join(template.format(n=n) for n in range(10_000)).encode()
-    with path.open("wb") as stream:
-        while stream.tell() < size:
+def build(log: Path, kind: str, size: int) -> None:
+    """Write a log of exactly `size` bytes."""
+    blocks = _long_run() if kind == LABELLED else itertools.repeat(_repeated(TEMPLATES[kind]))
+    with log.open("wb") as stream:
+        for block in blocks:
             stream.write(block[: size - stream.tell()])
+            if stream.tell() >= size:
+                return
+
+
+def _repeated(template: str, count: int = 10_000) -> bytes:
+    return "".join(template.format(n=n) for n in range(count)).encode()
+
+
+def _long_run() -> Iterator[bytes]:
+    """Quiet lines and labelled failures in turn, for ever."""
+    quiet = _repeated(_PROGRESS * 5 + "\n" + _INFO, QUIET_LINES_PER_FAILURE // 6)
+    logs = [each.path.read_bytes() for each in load_examples() if each.half == TUNE]
+    for log in itertools.cycle(logs):
+        yield quiet
+        yield log
 
 
 def _measure(log: Path) -> None:

@@ -1,0 +1,376 @@
+"""Exceptions known by where they were raised, or by how their message is phrased.
+
+Messages change with every version, and new ones come; which file raised an exception, and whether
+it says that something "is not supported", stays. These signatures stand after all that know a
+message, and weigh less (`Tier.PLACED`).
+"""
+
+from __future__ import annotations
+
+from slidesparse_bench.failures.signature import Signature, Tier
+
+_NAME = r"(?:[A-Za-z_]\w*\.)*"
+_ANY = rf"^(?P<exception>{_NAME}[A-Z]\w*(?:Error|Exception))"
+_REFUSES = rf"^(?P<exception>{_NAME}(?:ValueError|NotImplementedError|AssertionError|RuntimeError|VLLM\w*Error))"
+
+_GPUS = (
+    r"(?:Hopper|Ampere|Blackwell|Turing|Volta|Ada(?: Lovelace)?\b|\bSM ?\d{2,3}\b|\b[Ss]m_?\d{2,3}a?\b"
+    r"|(?:compute|device|CUDA|cuda) capability|[Cc]ompute [Cc]apability|GPU arch\w*|CUDA arch\w*"
+    r"|\b(?:V|A|H|B)[12]00\b|gfx\d+|MI\d{3}\b)"
+)
+_ONLY_SOME_GPUS = (
+    rf"(?:[Oo]nly|[Rr]equires?|[Nn]eeds?|[Uu]nsupported|[Nn]ot? (?:yet |currently )?(?:supported|available"
+    rf"|implemented|compatible|compiled)|(?:does|do)(?: not|n't) support|at least)\b.{{0,120}}?{_GPUS}"
+    rf"|{_GPUS}.{{0,80}}?(?:not supported|unsupported|is required|or (?:newer|higher|later|above)"
+    rf"|only|too (?:low|old))"
+    r"|not supported (?:on|by|for) (?:this|the current|your|current) (?:GPU|device|hardware|arch\w*)"
+    r"|(?:this|your|current) GPU (?:does not|doesn't|is not)"
+)
+_REFUSAL = (
+    r"\bnot (?:yet |currently |officially )?(?:supported|compatible|divisible|allowed|implemented"
+    r"|permitted|a valid|valid for)\b"
+    r"|(?:[Dd]oes|[Dd]o|did)(?: not|n't) (?:yet |currently )?(?:support|implement)"
+    r"|\b[Uu]nsupported\b|\bincompatible with\b|mutually exclusive|[Nn]o valid attention backend"
+    r"|(?:must|should|has to|have to|needs? to) be (?:evenly )?(?:divisible|a multiple|one of|at least"
+    r"|at most|greater|less|larger|smaller|positive|non-negative|between|equal|in [\[({]|[<>=]"
+    r"|a power|set|specified|provided|enabled|disabled|true|false|True|False|None)"
+    r"|\bonly (?:supports?|supported|works?|implemented|available|compatible|allows?|valid"
+    r"|(?:be )?(?:used|enabled|supported|applied))\b"
+    r"|(?:cannot|can not|can't) be (?:used|enabled|set|combined|larger|greater|smaller|specified)"
+    r"|\b[Uu]n(?:known|recognized|expected) (?:quant\w+|dtype|data type|device|backend|attention"
+    r"|model|config\w*|argument|option|format|scheme|method|load|runner|task)\b"
+    r"|\b[Oo]nly\b.{0,80}\b(?:is|are) (?:currently )?supported|\b[Nn]o compatible \w+"
+    r"|[Cc]annot provide a placement group|[Pp]lease adjust\b|[Cc]annot use \w+|is not aligned with|exceeds the (?:total |maximum )?number of"
+    r"|\b[Ii]nvalid (?:value|choice|argument|option|config\w*|combination|backend|quant\w*|dtype"
+    r"|method|load|attention|tensor parallel|max_\w+)\b"
+)
+_ADVISED = (
+    r"[Cc]annot find the config file|should have an? |must have an? |must contain |"
+    r"[Pp]lease (?:use|set|increase|decrease|reduce|lower|raise|disable|enable|specify|pass|choose"
+    r"|provide|consider)\b|[Cc]onsider (?:reducing|increasing|using|setting)"
+    r"|[Tt]ry (?:increasing|decreasing|reducing|setting|lowering|using)|\brequires? (?:`|--|setting )"
+    r"|is (?:larger|greater|smaller|less|longer|higher|lower) than|is too (?:large|small|long)"
+    r"|exceeds? (?:the )?(?:max\w*|limit|model)"
+)
+"""How vLLM phrases what another setting would change."""
+
+_BUILDING_TOKENIZER = frozenset(
+    {
+        "get_tokenizer",
+        "get_cached_tokenizer",
+        "cached_get_tokenizer",
+        "cached_tokenizer_from_config",
+        "init_tokenizer_from_configs",
+        "init_tokenizer_from_config",
+        "convert_slow_tokenizer",
+        "tokenization_auto.py",
+        "tokenization_utils_base.py",
+        "tokenization_utils_fast.py",
+        "tokenization_utils_tokenizers.py",
+        "convert_slow_tokenizer.py",
+    }
+)
+_READING_CHECKPOINT = frozenset(
+    {
+        "load_weights",
+        "weight_loader",
+        "weight_loader_v2",
+        "default_weight_loader",
+        "_load_weights_and_online_quantize",
+        "load_state_dict",
+        "weight_utils.py",
+    }
+)
+_CHECKING_CONFIG = frozenset(
+    {
+        "create_engine_config",
+        "create_model_config",
+        "create_load_config",
+        "create_speculative_config",
+        "verify_with_parallel_config",
+        "verify_max_model_len",
+        "verify_and_update_config",
+        "_verify_args",
+        "_verify_quantization",
+        "_get_and_verify_max_len",
+        "_get_and_verify_dtype",
+        "_verify_cuda_graph",
+        "try_verify_and_update_config",
+        "check_and_update_config",
+        "get_quant_config",
+        "get_quantization_config",
+        "parse_args",
+    }
+)
+_BUILDING_ENGINE = frozenset(
+    {"__init__", "load_model", "initialize_model", "_init_executor", "init_device"}
+)
+_RUNNING_ENGINE = frozenset(
+    {
+        "run_busy_loop",
+        "execute_model",
+        "forward",
+        "step",
+        "generate",
+        "profile_run",
+        "_dummy_run",
+        "determine_available_memory",
+        "compile_or_warm_up_model",
+        "load_weights",
+    }
+)
+_CONFIG_FILES = (
+    r"vllm/(?:config(?:\.py$|/)|engine/arg_utils|platforms/|transformers_utils/config"
+    r"|entrypoints/openai/cli_args|utils/argparse|model_executor/models/registry)"
+    r"|transformers/(?:.*/)?configuration_|/argparse\.py$|/pydantic/"
+)
+
+_FRAME = 'Traceback (most recent call last):\n  File "{}", line 100, in {}\n    {}\n'
+
+PLACED = (
+    Signature(
+        id="refuses_this_gpu",
+        failure_class="unsupported_arch",
+        needles=("Error", "Exception"),
+        tier=Tier.PLACED,
+        pattern=rf"{_REFUSES}: (?P<message>.*(?:{_ONLY_SOME_GPUS}).*)",
+        example="RuntimeError: FlashAttentionHopper only supports Hopper GPUs or newer.",
+        hint="Only some GPUs are accepted: {message}",
+    ),
+    Signature(
+        id="native_assertion_refuses",
+        failure_class="unsupported_config",
+        needles=("ssertion failed: ", "CHECK failed", "heck failed"),
+        tier=Tier.PLACED,
+        pattern=rf"(?:[Aa]ssertion failed: |C(?:HECK|heck) failed:? )(?P<message>.*?(?:{_REFUSAL}|{_ADVISED}"
+        r"|\b[Dd]o not set \w+|\b[Mm]ust set \w+).*)",
+        example="[TensorRT-LLM][ERROR] Assertion failed: Must set crossKvCacheFraction for "
+        "encoder-decoder model (/src/tensorrt_llm/batch_manager/trtGptModel.cpp:288)",
+        hint="The engine's native code refused it: {message}",
+    ),
+    Signature(
+        id="package_wanted",
+        failure_class="driver_or_env",
+        needles=("install", "ersion"),
+        tier=Tier.PLACED,
+        pattern=rf"{_ANY}: (?P<message>.*(?:\b(?:pip3?|conda|apt|apt-get) install\b|[Pp]lease (?:re)?"
+        r"install\b|is not installed|not be installed|[Pp]lease (?:upgrade|update) (?:your )?\w+"
+        r"|requires? (?:the )?[\w.-]+ ?(?:version )?(?:>=|==|<=|>|<) ?v?\d|version mismatch"
+        r"|incompatible version).*)",
+        example="AssertionError: vLLM requires bitsandbytes>=0.46.1. Please install it.",
+        hint="A package is missing or has another version than is needed: {message}",
+    ),
+    Signature(
+        id="exception_in_hub",
+        failure_class="model_not_found",
+        needles=("Error", "Exception"),
+        tier=Tier.PLACED,
+        ends_traceback=True,
+        raised_in=r"/huggingface_hub/|/transformers/utils/hub\.py|/modelscope/",
+        pattern=rf"{_ANY}: (?P<message>(?!.*(?:localhost|127\.0\.0\.1)).*)",
+        example=_FRAME.format("/opt/modelscope/hub/file_download.py", "get_file", "raise error")
+        + "modelscope.hub.errors.FileIntegrityError: config.json: integrity check failed",
+        hint="The hub or its local cache did not give the model: {message}",
+    ),
+    Signature(
+        id="exception_named_after_hub",
+        failure_class="model_not_found",
+        needles=("huggingface_hub.", "modelscope."),
+        tier=Tier.PLACED,
+        pattern=r"^(?P<exception>(?:huggingface_hub|modelscope)\.[\w.]+(?:Error|Exception|NotFound))(?::|$)",
+        example="huggingface_hub.utils._errors.HfHubHTTPError: 403 Client Error: Forbidden for url:",
+        hint="The hub did not give the model: {exception}",
+    ),
+    Signature(
+        id="exception_of_hub_client",
+        failure_class="model_not_found",
+        needles=("rror: ",),
+        tier=Tier.PLACED,
+        pattern=rf"^{_NAME}(?:HTTP\w*Error|Connect\w*Error|ReadTimeout\w*|ProxyError|SSLError): "
+        r"(?P<message>.*(?:huggingface|\bhf\.co|hf-mirror|modelscope|name resolution).*)",
+        example="requests.exceptions.SSLError: HTTPSConnectionPool(host='huggingface.co', port=443): "
+        "Max retries exceeded with url: /api/models/me/model",
+        hint="The hub did not give the model: {message}",
+    ),
+    Signature(
+        id="exception_in_tokenizer",
+        failure_class="tokenizer_error",
+        needles=(":",),
+        within=_BUILDING_TOKENIZER,
+        tier=Tier.PLACED,
+        ends_traceback=True,
+        pattern=r"^(?P<exception>(?!(?:\w+\.)*(?:ImportError|ModuleNotFoundError))[\w.]+): ",
+        example=_FRAME.format(
+            "/opt/vllm/tokenizers/registry.py", "get_tokenizer", "tokenizer = cls("
+        )
+        + "KeyError: 'model_max_length'",
+        hint="Building the tokenizer raised {exception}.",
+    ),
+    Signature(
+        id="exception_of_tokenizer",
+        failure_class="tokenizer_error",
+        needles=("Error", "Exception"),
+        tier=Tier.PLACED,
+        ends_traceback=True,
+        raised_in=r"tokeniz|sentencepiece|tiktoken|/mistral_common/",
+        pattern=r"^(?P<exception>(?!(?:\w+\.)*(?:ImportError|ModuleNotFoundError))"
+        r"[\w.]+(?:Error|Exception))\b",
+        example=_FRAME.format(
+            "/opt/vllm/transformers_utils/tokenizers/mistral.py", "decode", "piece(id)"
+        )
+        + "AttributeError: 'Tekkenizer' object has no attribute 'id_to_byte_piece'",
+        hint="Using the tokenizer raised {exception}.",
+    ),
+    Signature(
+        id="weights_key",
+        failure_class="weights_mismatch",
+        needles=("KeyError",),
+        within=_READING_CHECKPOINT,
+        tier=Tier.PLACED,
+        ends_traceback=True,
+        pattern=r"^KeyError: '(?P<parameter>[^']+)'",
+        example=_FRAME.format("/opt/vllm/models/qwen3_moe.py", "load_weights", "params_dict[name]")
+        + "KeyError: 'layers.35.mlp.gate.g_idx'",
+        hint="The checkpoint has {parameter}, which the model does not know.",
+    ),
+    Signature(
+        id="parameter_key",
+        failure_class="weights_mismatch",
+        needles=("KeyError: '",),
+        tier=Tier.PLACED,
+        pattern=r"^KeyError: '(?P<parameter>[\w.]*\b(?:layers|blocks|experts|h)\.\d+\.[\w.]+"
+        r"|[\w.]+\.(?:q?weight|bias|\w*scales?|g_idx|qzeros|absmax))'",
+        example="KeyError: 'layers.0.self_attn.qkv_proj.weight_scale'",
+        hint="The checkpoint has {parameter}, which the model does not know.",
+    ),
+    Signature(
+        id="exception_in_weight_loader",
+        failure_class="weights_mismatch",
+        needles=(
+            "Assertion",
+            "size",
+            "shape",
+            "match",
+            "dimension",
+            "elements",
+            "missing",
+            "weight",
+        ),
+        within=_READING_CHECKPOINT,
+        tier=Tier.PLACED,
+        ends_traceback=True,
+        pattern=r"^AssertionError\b|^(?:IndexError|RuntimeError|ValueError|AttributeError): .*(?:size"
+        r"|shape|match|dimension|elements|missing|weight)",
+        example=_FRAME.format("/opt/vllm/layers/linear.py", "weight_loader_v2", "assert a == b")
+        + "AssertionError",
+        hint="A weight of the checkpoint has another name or shape than the model expects.",
+    ),
+    Signature(
+        id="exception_in_collective",
+        failure_class="nccl_or_distributed",
+        needles=("Error",),
+        tier=Tier.PLACED,
+        ends_traceback=True,
+        raised_in=r"/torch/distributed/(?!elastic|tensor)|/pynccl|/ray/util/(?:collective|placement)",
+        pattern=rf"^{_NAME}(?:RuntimeError|ValueError|Dist\w+Error): (?P<message>.+)",
+        example=_FRAME.format("/opt/torch/distributed/rendezvous.py", "_env_rendezvous", "raise")
+        + "ValueError: Error initializing torch.distributed using env:// rendezvous: environment "
+        "variable RANK expected, but not set",
+        hint="Setting up or using the process group failed: {message}",
+    ),
+    Signature(
+        id="refusal",
+        failure_class="unsupported_config",
+        needles=("Error",),
+        tier=Tier.PLACED,
+        pattern=rf"{_REFUSES}: (?P<message>.*(?:{_REFUSAL}).*)|^{_NAME}ValueError: "
+        rf"(?P<advice>.*(?:{_ADVISED}).*)",
+        example="ValueError: Weight input_size_per_partition = 10944 is not divisible by "
+        "min_thread_k = 128. Consider reducing tensor_parallel_size.",
+        hint="It was refused, on any GPU: {message}",
+    ),
+    Signature(
+        id="exception_in_compiler",
+        failure_class="compile_failure",
+        needles=("Error", "Exception"),
+        tier=Tier.PLACED,
+        ends_traceback=True,
+        raised_in=r"/torch/_(?:inductor|dynamo|functorch|subclasses|decomp|higher_order_ops)/(?!runtime/static)|/torch/fx/"
+        r"|/triton/(?:compiler|backends|language|runtime/(?:jit|build))"
+        r"|/vllm/compilation/|torchinductor_|torch_compile_cache|/depyf/",
+        pattern=rf"{_ANY}\b(?!.*(?:CUDA|HIP) error)",
+        example=_FRAME.format(
+            "/home/me/torchinductor_me/ab/cab.py", "call", "assert_size_stride(arg0)"
+        )
+        + "AssertionError: wrong number of dimensions3 for op: torch.ops.aten.convolution",
+        hint="Compiling raised {exception}.",
+    ),
+    Signature(
+        id="exception_in_config",
+        failure_class="unsupported_config",
+        needles=("Error",),
+        within=_CHECKING_CONFIG,
+        tier=Tier.PLACED,
+        ends_traceback=True,
+        pattern=r"^(?:ValueError|NotImplementedError|AssertionError|TypeError|KeyError)"
+        r"(?:: (?P<message>.*))?$",
+        example=_FRAME.format("/opt/vllm/engine/arg_utils.py", "create_engine_config", "Config(")
+        + "ValueError: numa_bind_nodes is empty.",
+        hint="vLLM refused the engine arguments: {message}",
+    ),
+    Signature(
+        id="exception_of_config",
+        failure_class="unsupported_config",
+        needles=("Error",),
+        tier=Tier.PLACED,
+        ends_traceback=True,
+        raised_in=_CONFIG_FILES,
+        pattern=r"^(?:ValueError|NotImplementedError|AssertionError|KeyError)(?:: (?P<message>.*))?$",
+        example=_FRAME.format(
+            "/opt/transformers/models/auto/configuration_auto.py", "__getitem__", "raise KeyError"
+        )
+        + "KeyError: 'qwen3_next'",
+        hint="The configuration was refused: {message}",
+    ),
+    Signature(
+        id="refused_while_building",
+        failure_class="unsupported_config",
+        needles=("ValueError: ",),
+        within=_BUILDING_ENGINE,
+        never_within=_RUNNING_ENGINE,
+        tier=Tier.PLACED,
+        ends_traceback=True,
+        raised_in=r"/vllm/(?!model_executor/model_loader/)",
+        # What Python itself raises as a ValueError is a bug, not a refusal.
+        pattern=r"^ValueError: (?P<message>(?!(?:not enough|too many) values|invalid literal|could not "
+        r"convert|max\(\)|min\(\)|list\.remove|.* is not in list).+)",
+        example=_FRAME.format("/opt/vllm/v1/worker/gpu_worker.py", "load_model", "load()")
+        + '  File "/opt/vllm/model_executor/layers/linear.py", line 80, in __init__\n'
+        "ValueError: partition sizes [1024, 3] differ from the head count",
+        hint="The engine refused it while it was being built: {message}",
+    ),
+    Signature(
+        id="not_implemented",
+        failure_class="unsupported_config",
+        needles=("NotImplementedError",),
+        tier=Tier.PLACED,
+        ends_traceback=True,
+        pattern=r"^NotImplementedError(?:: (?P<message>.*))?$",
+        example=_FRAME.format("/opt/vllm/layers/rotary.py", "forward", "raise NotImplementedError")
+        + "NotImplementedError: rope type llama4 with mrope",
+        hint="The engine does not implement this: {message}",
+    ),
+    Signature(
+        id="timeout_error",
+        failure_class="timeout_hang",
+        needles=("Timeout", "imed out", "imeout", "in time"),
+        tier=Tier.PLACED,
+        pattern=rf"^{_NAME}(?:Get)?Timeout(?:Error|Expired)(?:: (?P<message>.*))?$"
+        rf"|{_ANY}: (?P<limit>.*(?:\b[Tt]imed out\b|\btimeout (?:of|after)\b|(?:start|respond|finish)\w*"
+        r" (?:in time|within \d+)).*)",
+        example=_FRAME.format("/usr/lib/python3.12/asyncio/tasks.py", "wait_for", "raise")
+        + "TimeoutError: Timed out waiting for engines to send initial message on input socket.",
+        hint="Something was waited for in vain: {message}",
+    ),
+)
+"""In order of precedence on one line."""
