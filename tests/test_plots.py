@@ -149,7 +149,7 @@ def test_without_matplotlib_the_report_says_so_and_shows_no_image(tmp_path, monk
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     cells = passed(*(cell_id("cutlass", m) for m in (512, 1024)))
     written = write_report(ReportInputs(build_run(cells), Path("runs/x")), tmp_path)
-    assert [path.suffix for path in written] == [".md", ".csv", ".csv", ".csv"]
+    assert [path.suffix for path in written] == [".md", ".html", ".csv", ".csv", ".csv"]
     text = written[0].read_text(encoding="utf-8")
     assert "There are no plots: matplotlib is not installed" in text
     assert "![" not in text

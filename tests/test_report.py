@@ -32,6 +32,7 @@ from slidesparse_bench.report.advice import VERDICTS
 from slidesparse_bench.report.clock import account_of
 from slidesparse_bench.report.document import render
 from slidesparse_bench.report.markdown import code, fence, m_ranges, one_line, percent, plain
+from slidesparse_bench.report.markdown_writer import inline
 from slidesparse_bench.report.measures import OPTIONAL, metric_names
 from slidesparse_bench.report.moments import shown
 from slidesparse_bench.report.table import Column, Table, as_markdown
@@ -455,7 +456,7 @@ def test_failure_shows_symptom_cause_line_attempts_verdict_and_advice():
     )
     text = part(report({CELL: record}), "### `kv_cache_insufficient`: 1 cell")
     assert "**Symptom:** exit code 1 in phase `start_engine` (1 cell)" in text
-    assert f"**Verdict:** `capacity`, {VERDICTS[Verdict.CAPACITY]}" in text
+    assert f"**Verdict:** `capacity`, {inline(VERDICTS[Verdict.CAPACITY])}" in text
     assert "Set gpu_memory_utilization to 0.93." in text
     assert "**Facts:** `available_gib` 2, `needed_gib` 3.5" in text
     assert f"Root cause, `cells/{CELL}/attempt-2/worker.log:214`:" in text
@@ -972,6 +973,7 @@ def test_write_report_makes_its_folder_and_returns_what_it_wrote(tmp_path):
     written = write_report(inputs_of({CELL: build_passed()}), folder)
     assert [path.name for path in written] == [
         "report.md",
+        "report.html",
         "results.csv",
         "metrics.csv",
         "speedup.csv",
@@ -1280,7 +1282,8 @@ def test_table_columns_line_up_in_the_raw_text():
     ]
 
 
-def test_moment_without_a_zone_is_taken_as_utc_and_nonsense_stands_as_it_is():
-    assert shown("2026-03-01T10:00:00") == "2026-03-01 10:00 UTC"
+def test_moment_without_a_zone_is_local_time_and_nonsense_stands_as_it_is():
+    assert shown("2026-03-01T10:00:00") == "2026-03-01 10:00 local time"
+    assert shown("2026-03-01T10:00:00+00:00") == "2026-03-01 10:00 UTC"
     assert shown("yesterday") == "yesterday"
     assert shown(None) == "not recorded"

@@ -11,7 +11,10 @@ from slidesparse_bench import __version__
 from slidesparse_bench.cli import (
     bundle,
     classify,
+    compare,
     doctor,
+    gemm,
+    import_,
     plan,
     prepare,
     report,
@@ -39,10 +42,25 @@ app = typer.Typer(
         "**First steps**: `slidesparse plan matrices/quickstart.yaml`, then "
         "`slidesparse run matrices/quickstart.yaml`, then `slidesparse report`.\n\n"
         "**Exit codes**: 0 all passed or skipped with a reason, 1 some cells failed, 2 bad usage "
-        "or matrix, 3 nothing could run, 130 and 143 interrupted (state saved)."
+        "or matrix, 3 nothing could run, 4 and 5 (`compare`) a regression and cannot tell, 130 and "
+        "143 interrupted (state saved)."
     ),
 )
-for module in (run, retry, report, plan, status, classify, bundle, doctor, schema, prepare):
+for module in (
+    run,
+    retry,
+    report,
+    plan,
+    status,
+    classify,
+    compare,
+    import_,
+    bundle,
+    doctor,
+    gemm,
+    schema,
+    prepare,
+):
     module.register(app)
 
 

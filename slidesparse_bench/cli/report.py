@@ -9,13 +9,19 @@ import typer
 
 from slidesparse_bench.cli.output import REPORTS, RUNS, Json, RunName, RunsDir, console, print_json
 from slidesparse_bench.errors import UsageError
-from slidesparse_bench.report import ReportInputs, write_report
+from slidesparse_bench.report import FORMATS, LANGUAGES, ReportInputs, write_report
 from slidesparse_bench.store import MATRIX, Store, find_run
 from slidesparse_bench.wire import SCHEMA_VERSION
 
 
 def report(
     run_name: RunName = None,
+    lang: Annotated[
+        str, typer.Option("--lang", help=f"Language of the report: {', '.join(LANGUAGES)}.")
+    ] = "en",
+    formats: Annotated[
+        str, typer.Option("--format", help="Formats of the document, separated by commas.")
+    ] = ",".join(FORMATS),
     notes: Annotated[
         Path | None,
         typer.Option("--notes", help="Markdown to add to the section on methods."),
@@ -26,16 +32,20 @@ def report(
     runs_dir: RunsDir = RUNS,
     json_mode: Json = False,
 ) -> None:
-    """Write the report of a run: Markdown, CSV and plots under reports/RUN/.
+    """Write the report of a run: Markdown, one HTML file, CSV and plots under reports/RUN/.
 
     Failed and skipped cells are rows everywhere, with their reasons. Works at any time, also on
-    a run that is not finished.
+    a run that is not finished, and on imported runs.
 
     **Examples**
 
     - `slidesparse report`
+    - `slidesparse report --lang zh --format html`
     - `slidesparse report h200-20260301-120000 --notes comparison.md`
     """
+    if lang not in LANGUAGES:
+        raise UsageError(f"--lang {lang}: not one of {', '.join(LANGUAGES)}")
+    wanted = _formats(formats)
     folder = find_run(runs_dir, run_name)
     store = Store.open(folder)
     inputs = ReportInputs(
@@ -46,13 +56,25 @@ def report(
         matrix_text=(folder / MATRIX).read_text(encoding="utf-8"),
         notes=_read_notes(notes),
     )
-    files = write_report(inputs, reports_dir / folder.name)
+    files = write_report(inputs, reports_dir / folder.name, lang=lang, formats=wanted)
     if json_mode:
         print_json({"schema_version": SCHEMA_VERSION, "files": [str(path) for path in files]})
         return
     out = console()
     for path in files:
         out.print(str(path), markup=False)
+
+
+def _formats(text: str) -> list[str]:
+    """`md,html` as its parts, each once and in the order of `FORMATS`."""
+    asked = [part.strip() for part in text.split(",") if part.strip()]
+    unknown = [part for part in asked if part not in FORMATS]
+    if unknown or not asked:
+        raise UsageError(
+            f"--format {text}: {unknown[0] if unknown else 'nothing'} is not one of "
+            f"{', '.join(FORMATS)}"
+        )
+    return [known for known in FORMATS if known in asked]
 
 
 def _read_notes(notes: Path | None) -> str:

@@ -1,27 +1,30 @@
-"""Reports: a run as a person publishes it. A new format is a file with `write` and an entry here."""
+"""Reports: a run as a person publishes it, in a language and a format.
+
+A section is a file in `sections/`; a language is an entry of `languages.LANGUAGES`; a format of the
+document is a writer of `blocks`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
-from slidesparse_bench.report import csv_file, document, plots
+from slidesparse_bench.report import csv_file, document
 from slidesparse_bench.report.csv_file import results_csv
-from slidesparse_bench.report.view import ReportInputs, RunView, gpu_names, view_of
+from slidesparse_bench.report.document import FORMATS
+from slidesparse_bench.report.languages import LANGUAGES
+from slidesparse_bench.report.view import ReportInputs, gpu_names, view_of
 
-__all__ = ["ReportInputs", "gpu_names", "results_csv", "write_report"]
-
-FORMATS: tuple[Callable[[RunView, Path], list[Path]], ...] = (
-    document.write,
-    csv_file.write,
-    plots.write,
-)
+__all__ = ["FORMATS", "LANGUAGES", "ReportInputs", "gpu_names", "results_csv", "write_report"]
 
 
-def write_report(inputs: ReportInputs, folder: Path) -> list[Path]:
-    """Write every format into `folder`, which is made; the paths written, `report.md` first.
+def write_report(
+    inputs: ReportInputs, folder: Path, *, lang: str = "en", formats: Sequence[str] = FORMATS
+) -> list[Path]:
+    """Write the report into `folder`, which is made; the paths written, the documents first.
 
-    Whatever the run holds is rendered, with a reason in place of what is missing. Without
+    `lang` is a key of `LANGUAGES`, `formats` are some of `FORMATS`; the CSV files are always
+    written. Whatever the run holds is rendered, with a reason in place of what is missing. Without
     matplotlib there are no plots, and the report says so.
 
     Raises:
@@ -29,4 +32,6 @@ def write_report(inputs: ReportInputs, folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     view = view_of(inputs)
-    return [path for write in FORMATS for path in write(view, folder)]
+    written = document.write(view, folder, LANGUAGES[lang], tuple(formats))
+    documents = len(formats)
+    return [*written[:documents], *csv_file.write(view, folder), *written[documents:]]

@@ -8,24 +8,40 @@ from __future__ import annotations
 from slidesparse_bench.failures.classes import CLASSES, FailureClass
 from slidesparse_bench.feasibility import FitVerdict
 from slidesparse_bench.records import Verdict
+from slidesparse_bench.report.words import Said, say
 
 VERDICTS = {
-    Verdict.CAPACITY: "too little memory at these settings; other settings may do",
-    Verdict.HARDWARE_LIMIT: "this device cannot do it at any setting",
-    Verdict.TRANSIENT: "the circumstances, not the cell; the same attempt may pass later",
-    Verdict.UPSTREAM_BUG: "a defect in vLLM or in a library below it",
-    Verdict.ENVIRONMENT: "the installation or the machine has to be repaired first",
-    Verdict.CONFIGURATION: "the matrix or the model asks for something that cannot work",
-    Verdict.HARDWARE_FAULT: "the device is faulty",
-    Verdict.INVALID_MEASUREMENT: "it ran, but not what was asked for, so there is no number",
-    Verdict.HARNESS: "a defect of slidesparse-bench",
-    Verdict.UNKNOWN: "the cause was not recognized",
-    Verdict.NONE: "not a failure",
+    Verdict.CAPACITY: say("too little memory at these settings; other settings may do"),
+    Verdict.HARDWARE_LIMIT: say("this device cannot do it at any setting"),
+    Verdict.TRANSIENT: say("the circumstances, not the cell; the same attempt may pass later"),
+    Verdict.UPSTREAM_BUG: say("a defect in vLLM or in a library below it"),
+    Verdict.ENVIRONMENT: say("the installation or the machine has to be repaired first"),
+    Verdict.CONFIGURATION: say("the matrix or the model asks for something that cannot work"),
+    Verdict.HARDWARE_FAULT: say("the device is faulty"),
+    Verdict.INVALID_MEASUREMENT: say("it ran, but not what was asked for, so there is no number"),
+    Verdict.HARNESS: say("a defect of slidesparse-bench"),
+    Verdict.UNKNOWN: say("the cause was not recognized"),
+    Verdict.NONE: say("not a failure"),
 }
 
-PLAN_VERDICTS: dict[str, str] = {
-    FitVerdict.DOES_NOT_FIT: "by the plan it needs more memory than there is",
-    FitVerdict.UNSUPPORTED: "the device or this version cannot run it",
+CONCLUSIONS = {
+    Verdict.CAPACITY: say("**capacity**, to be settled by settings or by a smaller M"),
+    Verdict.HARDWARE_LIMIT: say("**hardware limit**: no setting helps, another GPU does"),
+    Verdict.TRANSIENT: say("**circumstances**: nothing is known of the cell; try again"),
+    Verdict.UPSTREAM_BUG: say("**bug upstream**, no limit of the hardware: it needs a fix there"),
+    Verdict.ENVIRONMENT: say("**environment**: repair the machine, then try again"),
+    Verdict.CONFIGURATION: say("**configuration**: correct what was asked for"),
+    Verdict.HARDWARE_FAULT: say("**hardware fault**: do not use the device before it is replaced"),
+    Verdict.INVALID_MEASUREMENT: say("**invalid measurement**: it ran, the number does not count"),
+    Verdict.HARNESS: say("**bug of slidesparse-bench**: report it with the attempt's folder"),
+    Verdict.UNKNOWN: say("**open**: somebody has to read the log"),
+    Verdict.NONE: say("not a failure"),
+}
+"""What follows from a verdict."""
+
+PLAN_VERDICTS: dict[str, Said] = {
+    FitVerdict.DOES_NOT_FIT: say("by the plan it needs more memory than there is"),
+    FitVerdict.UNSUPPORTED: say("the device or this version cannot run it"),
 }
 """Verdicts with which the plan keeps a cell from being started."""
 

@@ -10,6 +10,7 @@ from slidesparse_bench.cell import Cell
 from slidesparse_bench.records import Attempt, CellRecord, CellState, Failure
 from slidesparse_bench.report.advice import PLAN_VERDICTS
 from slidesparse_bench.report.markdown import shortened
+from slidesparse_bench.report.words import Code, Recorded, Text, say
 from slidesparse_bench.wire import Metrics
 
 NO_FAILURE_RECORDED = "unknown"
@@ -87,19 +88,39 @@ class CellView:
         return self.state.value
 
     @property
+    def missing_text(self) -> Text:
+        """`missing` in words that can be translated."""
+        if self.state is CellState.FAILED:
+            return say("failed: {failure_class}", failure_class=self.failure_class)
+        if self.state is CellState.SKIPPED:
+            return say("skipped: {reason}", reason=Recorded(self._short_reason))
+        if self.state is CellState.PASSED:
+            return say("passed: no metrics on record")
+        return STATES[self.state]
+
+    @property
     def _short_reason(self) -> str:
         verdict = str(self.planned.get("verdict") or "")
         if verdict in PLAN_VERDICTS:
             return verdict
         return shortened(self.reason, _SHORT_REASON) or "no reason recorded"
 
-    def settings_changed(self, attempt: Attempt) -> list[str]:
+    def settings_changed(self, attempt: Attempt) -> list[Text]:
         """Settings of an attempt that differ from the plan, e.g. `x` 0.8 -> 0.9."""
         planned = self.planned.get("engine_args") or self.record.attempts[0].engine_args
-        return [
-            f"`{name}` {_change(planned.get(name), to)}" for name, to in attempt.changed.items()
-        ]
+        return [_change(name, planned.get(name), to) for name, to in attempt.changed.items()]
 
 
-def _change(before: Any, after: Any) -> str:
-    return f"set to {after}" if before in (None, after) else f"{before} -> {after}"
+def _change(name: str, before: Any, after: Any) -> Text:
+    if before in (None, after):
+        return say("{name} set to {value}", name=Code(name), value=str(after))
+    return say("{name} {before} -> {after}", name=Code(name), before=str(before), after=str(after))
+
+
+STATES = {
+    CellState.PENDING: say("pending"),
+    CellState.RUNNING: say("running"),
+    CellState.PASSED: say("passed"),
+    CellState.FAILED: say("failed"),
+    CellState.SKIPPED: say("skipped"),
+}

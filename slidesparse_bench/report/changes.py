@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from slidesparse_bench.records import Attempt
-from slidesparse_bench.report.markdown import counted, plain
 from slidesparse_bench.report.moments import moment
+from slidesparse_bench.report.words import Text, counted, joined, say
 from slidesparse_bench.sittings import differences, sittings_of
 
 TOLD_SHORTLY = 3
@@ -26,11 +26,13 @@ class Change:
     told: tuple[str, ...]
 
     @property
-    def shortly(self) -> str:
-        """The first of them, as plain Markdown."""
+    def shortly(self) -> Text:
+        """The first of them."""
         hidden = len(self.told) - TOLD_SHORTLY
-        more = [f"and {counted(hidden, 'other difference')}"] if hidden > 0 else []
-        return ", ".join([*map(plain, self.told[:TOLD_SHORTLY]), *more])
+        first: list[Text] = list(self.told[:TOLD_SHORTLY])
+        if hidden > 0:
+            first.append(say("and {others}", others=counted(hidden, "other difference")))
+        return joined(", ", first)
 
 
 def changes_of(environment: Mapping[str, Any]) -> list[Change]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from slidesparse_bench.cell import Cell
 from slidesparse_bench.records import RunRecord
@@ -47,7 +46,7 @@ def _numbers(view: CellView) -> dict[str, Value]:
         "prompt_tokens_per_second": metrics.prompt_tokens_per_second,
         "output_tokens_per_second": metrics.output_tokens_per_second,
         "elapsed_time": metrics.elapsed_time,
-        "step_time_ms_median": metrics.step_time_ms.median,
+        "step_time_ms_median": metrics.step_time_ms.median if metrics.step_time_ms else None,
         "ci95_half_width_pct": _percent(half_width(view)),
         "iterations": metrics.iterations,
         "m_verified": m_verified(view),
@@ -154,7 +153,9 @@ def _flat(metrics: Metrics | None, name: str) -> Value:
     """One value; lists joined by `; `, `none` for an empty one that may also be unknown."""
     if metrics is None:
         return None
-    value = functools.reduce(getattr, name.split("."), metrics)
+    value: Any = metrics
+    for part in name.split("."):
+        value = None if value is None else getattr(value, part)
     if not isinstance(value, list):
         return cast("Value", value)
     return "; ".join(map(str, value)) or ("none" if name in OPTIONAL else None)

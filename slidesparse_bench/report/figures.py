@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from slidesparse_bench.records import CellState
 from slidesparse_bench.report.cell_view import CellView
 from slidesparse_bench.report.groups import Group, Series, groups_of, half_width
+from slidesparse_bench.report.languages import ENGLISH, Language, plain_text
 from slidesparse_bench.report.view import RunView
+from slidesparse_bench.report.words import say
 
 PLOT_FOLDER = "plots"
-WARNING_FAKE = "fake engine: not a measurement"
 
 
 @dataclass(frozen=True)
@@ -64,24 +65,28 @@ class HeatMap:
     states: dict[tuple[int, int], CellState]
 
 
-def group_figure(view: RunView, group: Group) -> LineFigure | None:
+def group_figure(view: RunView, group: Group, language: Language = ENGLISH) -> LineFigure | None:
     """Throughput over M, and speed-up over M where there is one; None with too few points.
 
     A single M makes no curve: its numbers are in the tables.
     """
     panels = [
         panel
-        for panel in (_throughput(group), _speedup(group))
+        for panel in (_throughput(group, language), _speedup(group, language))
         if any(line.known > 1 for line in panel.lines)
     ]
     if not panels:
         return None
-    warning = f" ({WARNING_FAKE})" if view.is_fake else ""
-    return LineFigure(f"{group.slug}.png", f"{group.title}{warning}", tuple(panels))
+    title = say("{group}", group=group.title)
+    if view.is_fake:
+        title = say("{group} (fake engine: not a measurement)", group=group.title)
+    return LineFigure(f"{group.slug}.png", plain_text(title, language), tuple(panels))
 
 
-def _throughput(group: Group) -> Panel:
-    lines = tuple(Line(series.title, _rates(group, series)) for series in group.series)
+def _throughput(group: Group, language: Language) -> Panel:
+    lines = tuple(
+        Line(plain_text(series.head, language), _rates(group, series)) for series in group.series
+    )
     return Panel(group.metric, tuple(line for line in lines if line.known))
 
 
@@ -98,14 +103,15 @@ def _point(m: int, y: float | None, relative_width: float | None) -> Point:
     return Point(m, y, None if y is None or relative_width is None else y * relative_width)
 
 
-def _speedup(group: Group) -> Panel:
+def _speedup(group: Group, language: Language) -> Panel:
     lines = tuple(
-        Line(series.title, _ratios(group, series))
+        Line(plain_text(series.head, language), _ratios(group, series))
         for series in group.series
         if series != group.reference
     )
-    name = group.reference.name if group.reference else "nothing"
-    return Panel(f"speed-up over {name}", tuple(line for line in lines if line.known), level=1.0)
+    label = say("speed-up over {backend}", backend=group.reference.name if group.reference else "")
+    kept = tuple(line for line in lines if line.known)
+    return Panel(plain_text(label, language), kept, level=1.0)
 
 
 def _ratios(group: Group, series: Series) -> tuple[Point, ...]:
@@ -116,7 +122,7 @@ def _ratios(group: Group, series: Series) -> tuple[Point, ...]:
     return tuple(points)
 
 
-def completeness_map(view: RunView) -> HeatMap | None:
+def completeness_map(view: RunView, language: Language = ENGLISH) -> HeatMap | None:
     """Which cells have a number; None for a run with fewer than two cells to show."""
     known = [each for each in view.cells if each.cell]
     if len(known) < 2:
@@ -125,7 +131,7 @@ def completeness_map(view: RunView) -> HeatMap | None:
     columns = sorted({_column(each) for each in known}, key=lambda c: (c[0] == "decode", c[1]))
     return HeatMap(
         file_name="completeness.png",
-        title=f"{view.run.run_id}: state of every cell",
+        title=plain_text(say("{run}: state of every cell", run=view.run.run_id), language),
         row_labels=tuple(rows),
         column_labels=tuple(f"{stage} {m}" for stage, m in columns),
         states={
@@ -145,7 +151,8 @@ def _column(view: CellView) -> tuple[str, int]:
     return view.cell.stage.value, view.cell.m
 
 
-def figures_of(view: RunView) -> list[LineFigure | HeatMap]:
+def figures_of(view: RunView, language: Language = ENGLISH) -> list[LineFigure | HeatMap]:
     """Everything worth drawing of a run."""
-    drawn = [group_figure(view, group) for group in groups_of(view)]
-    return [figure for figure in (*drawn, completeness_map(view)) if figure is not None]
+    drawn = [group_figure(view, group, language) for group in groups_of(view)]
+    figures = (*drawn, completeness_map(view, language))
+    return [figure for figure in figures if figure is not None]

@@ -13,6 +13,7 @@ from slidesparse_bench.records import CellState
 from slidesparse_bench.report.cell_view import CellView
 from slidesparse_bench.report.markdown import percent
 from slidesparse_bench.report.view import RunView
+from slidesparse_bench.report.words import Text, say
 
 REFERENCES = ("cublaslt", "cutlass", "native")
 """Dense backends in the order in which they are taken as the reference of a speed-up."""
@@ -43,6 +44,14 @@ class Series:
         if self.sparsity is None:
             return self.backend
         return f"{self.name} ({percent(self.sparsity.zero_share)} zeros)"
+
+    @property
+    def head(self) -> Text:
+        """`title` as the head of a column."""
+        if self.sparsity is None:
+            return self.backend
+        share = percent(self.sparsity.zero_share)
+        return say("{backend} ({share} zeros)", backend=self.name, share=share)
 
     @property
     def order(self) -> tuple[int, str, int]:
@@ -106,13 +115,19 @@ class Group:
     def rate_of(self, m: int, series: Series | None) -> float | None:
         return self.rate(self.cells.get((m, series))) if series else None
 
+    def comparable(self, m: int, series: Series | None) -> float | None:
+        """The rate as far as a quotient may be made of it: none of emulated kernels."""
+        cell = self.cells.get((m, series)) if series else None
+        emulated = cell is not None and cell.metrics is not None and cell.metrics.emulated
+        return None if emulated else self.rate(cell)
+
     @cached_property
     def dense(self) -> list[Series]:
-        """Dense series that have a number at some M."""
+        """Dense series that have a comparable number at some M."""
         return [
             series
             for series in self.series
-            if series.is_dense and any(self.rate_of(m, series) for m in self.ms)
+            if series.is_dense and any(self.comparable(m, series) for m in self.ms)
         ]
 
     @cached_property
@@ -124,8 +139,8 @@ class Group:
 
     def best_dense(self, m: int) -> Series | None:
         """The fastest dense series at this M."""
-        at_m = [series for series in self.dense if self.rate_of(m, series)]
-        return max(at_m, key=lambda series: self.rate_of(m, series) or 0.0, default=None)
+        at_m = [series for series in self.dense if self.comparable(m, series)]
+        return max(at_m, key=lambda series: self.comparable(m, series) or 0.0, default=None)
 
     def dense_missing(self, m: int) -> list[Series]:
         """Dense series that might have a number at this M: failed, not finished, not planned.
@@ -137,7 +152,7 @@ class Group:
         for series in self.series:
             cell = self.cells.get((m, series))
             skipped = cell is not None and cell.state is CellState.SKIPPED
-            if series.is_dense and not skipped and not self.rate(cell):
+            if series.is_dense and not skipped and not self.comparable(m, series):
                 missing.append(series)
         return missing
 
@@ -152,8 +167,11 @@ class Group:
         )
 
     def ratio(self, m: int, series: Series, against: Series | None) -> Ratio | None:
-        """How many times faster `series` is than `against` at this M; None without both."""
-        mine, other = self.rate_of(m, series), self.rate_of(m, against)
+        """How many times faster `series` is than `against` at this M; None without both.
+
+        Emulated kernels never make one: their speed says nothing of those they imitate.
+        """
+        mine, other = self.comparable(m, series), self.comparable(m, against)
         if against is None or mine is None or other is None:
             return None
         widths = [half_width(self.cells[m, each]) for each in (series, against)]
@@ -166,7 +184,7 @@ def half_width(view: CellView) -> float | None:
     if view.metrics is None:
         return None
     times = view.metrics.step_time_ms
-    if times.ci95_half_width is None or not times.mean:
+    if times is None or times.ci95_half_width is None or not times.mean:
         return None
     return times.ci95_half_width / times.mean
 

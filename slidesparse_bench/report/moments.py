@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from slidesparse_bench.report.words import Text, say
+
 
 def moment(text: str | None) -> datetime | None:
     """An ISO 8601 time; UTC when it has no zone, None when it is no time."""
@@ -23,8 +25,18 @@ def seconds_between(began: str | None, ended: str | None) -> float | None:
 
 
 def shown(text: str | None) -> str:
-    """A time as a person writes it: `2026-03-01 10:00 UTC`."""
+    """A time as a person writes it: `2026-03-01 10:00 UTC`; `local time` when it names no zone."""
     parsed = moment(text)
     if parsed is None:
         return text or "not recorded"
-    return f"{parsed:%Y-%m-%d %H:%M} {parsed.tzname()}"
+    zone = parsed.tzname() if datetime.fromisoformat(text or "").tzinfo else "local time"
+    return f"{parsed:%Y-%m-%d %H:%M} {zone}"
+
+
+def when(text: str | None) -> Text:
+    """`shown`, in words that can be translated."""
+    if not text:
+        return say("not recorded")
+    words = shown(text)
+    clock = words.removesuffix(" local time")
+    return words if clock == words else say("{moment} local time", moment=clock)

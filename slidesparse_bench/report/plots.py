@@ -20,20 +20,30 @@ from slidesparse_bench.report.figures import (
     Panel,
     figures_of,
 )
+from slidesparse_bench.report.languages import ENGLISH, Language, plain_text
 from slidesparse_bench.report.view import RunView
+from slidesparse_bench.report.words import Text, say
 
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 STYLES = ("-", "--", "-.", ":")
 
 STATES = {
-    CellState.PASSED: ("P", "#F2F2F2", "passed"),
-    CellState.FAILED: ("F", "#D55E00", "failed"),
-    CellState.SKIPPED: ("S", "#9ECAE1", "skipped"),
-    CellState.PENDING: ("-", "#FFFFFF", "not finished"),
-    CellState.RUNNING: ("-", "#FFFFFF", "not finished"),
+    CellState.PASSED: ("P", "#F2F2F2", say("passed")),
+    CellState.FAILED: ("F", "#D55E00", say("failed")),
+    CellState.SKIPPED: ("S", "#9ECAE1", say("skipped")),
+    CellState.PENDING: ("-", "#FFFFFF", say("not finished")),
+    CellState.RUNNING: ("-", "#FFFFFF", say("not finished")),
 }
 """Letter, colour and word of a cell's state; the lightness of the colours differs, too."""
+
+
+CHINESE_FONTS = (
+    "Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Source Han Sans CN",
+    "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Microsoft YaHei", "SimHei", "PingFang SC",
+    "Hiragino Sans GB", "Heiti SC", "Noto Sans CJK JP", "Droid Sans Fallback", "Arial Unicode MS",
+)  # fmt: skip
+"""Fonts with Chinese glyphs, as Linux, Windows and macOS ship them, the best first."""
 
 
 def can_draw() -> tuple[bool, str]:
@@ -45,36 +55,91 @@ def can_draw() -> tuple[bool, str]:
     return True, ""
 
 
-def write(view: RunView, folder: Path) -> list[Path]:
-    """Draw every figure of the run into `folder`/plots; nothing when matplotlib is missing."""
-    figures = figures_of(view)
+def fonts_for(language: Language) -> list[str]:
+    """Installed fonts that have the glyphs of a language; matplotlib's own has those of English."""
+    if not can_draw()[0]:
+        return []
+    from matplotlib import font_manager
+
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    wanted = ("DejaVu Sans",) if language is ENGLISH else CHINESE_FONTS
+    return [name for name in wanted if name in installed]
+
+
+def labels_in(language: Language) -> Language:
+    """The language of the labels: English where no font has the glyphs, never empty boxes."""
+    return language if fonts_for(language) else ENGLISH
+
+
+def remarks(language: Language) -> tuple[Text, ...]:
+    """What a reader has to be told of the plots."""
+    if labels_in(language) is language:
+        return ()
+    return (
+        say(
+            "The labels of the plots are in English: matplotlib finds no font with the characters of "
+            "this language (`fonts-noto-cjk` is one)."
+        ),
+    )
+
+
+def folder_for(language: Language) -> str:
+    """Where the plots stand, relative to the report."""
+    labels = labels_in(language)
+    return PLOT_FOLDER if labels is ENGLISH else f"{PLOT_FOLDER}/{labels.code}"
+
+
+def write(view: RunView, folder: Path, language: Language = ENGLISH) -> list[Path]:
+    """Draw every figure of the run below `folder`; nothing when matplotlib is missing."""
+    labels = labels_in(language)
+    figures = figures_of(view, labels)
     if not figures or not can_draw()[0]:
         return []
-    (folder / PLOT_FOLDER).mkdir(parents=True, exist_ok=True)
-    written = []
-    for figure in figures:
-        path = folder / PLOT_FOLDER / figure.file_name
-        drawn = draw_map(figure) if isinstance(figure, HeatMap) else draw_lines(figure)
-        # Without the library's version in it, the same numbers give the same file.
-        drawn.savefig(path, dpi=120, metadata={"Software": None})
-        written.append(path)
-    return written
+    from matplotlib import rc_context
+
+    target = folder / folder_for(language)
+    target.mkdir(parents=True, exist_ok=True)
+    with rc_context({"font.family": [*fonts_for(labels)[:1], "DejaVu Sans"]}):
+        return [_save(figure, target, labels) for figure in figures]
 
 
-def _new_figure(width: float, height: float) -> Any:
+def _save(figure: LineFigure | HeatMap, folder: Path, language: Language) -> Path:
+    drawn = draw_map(figure, language) if isinstance(figure, HeatMap) else draw_lines(figure)
+    path = folder / figure.file_name
+    # Without the library's version in it, the same numbers give the same file.
+    drawn.savefig(path, dpi=120, metadata={"Software": None})
+    return path
+
+
+def _new_figure(width: float, height: float, **options: Any) -> Any:
     """A figure that no window system and no global state knows of. Sizes in inches."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), **options)
+
+
+LEGEND_COLUMNS = 3
+_PANEL, _HEIGHT = 6.2, 4.8
+_LEFT, _RIGHT, _TOP, _TICKS, _LEGEND_ROW = 0.95, 0.15, 0.45, 0.85, 0.24
+"""Inches. Fixed margins: matplotlib's own layouts draw each figure twice more to find them."""
 
 
 def draw_lines(figure: LineFigure) -> Any:
     """The matplotlib figure of one or two panels side by side."""
-    canvas = _new_figure(6.2 * len(figure.panels), 4.8)
-    canvas.suptitle(figure.title)
     labels = [line.label for panel in figure.panels for line in panel.lines]
     order = {label: place for place, label in enumerate(dict.fromkeys(labels))}
+    rows = math.ceil(len(order) / LEGEND_COLUMNS)
+    width, height = _PANEL * len(figure.panels), _HEIGHT + rows * _LEGEND_ROW
+    canvas = _new_figure(width, height)
+    canvas.suptitle(figure.title, y=1 - 0.3 * _TOP / height, va="top", fontsize="large")
     all_axes = canvas.subplots(1, len(figure.panels), squeeze=False)[0]
+    canvas.subplots_adjust(
+        left=_LEFT / width,
+        right=1 - _RIGHT / width,
+        top=1 - _TOP / height,
+        bottom=(_TICKS + rows * _LEGEND_ROW) / height,
+        wspace=_LEFT / (_PANEL - _LEFT - _RIGHT),
+    )
     for axes, panel in zip(all_axes, figure.panels, strict=True):
         _draw_panel(axes, panel, order)
     _add_legend(canvas, all_axes)
@@ -88,7 +153,12 @@ def _add_legend(canvas: Any, all_axes: Sequence[Any]) -> None:
         handles, labels = axes.get_legend_handles_labels()
         entries |= dict(zip(labels, handles, strict=True))
     canvas.legend(
-        entries.values(), entries.keys(), loc="outside lower center", ncols=3, fontsize="small"
+        entries.values(),
+        entries.keys(),
+        loc="lower center",
+        ncols=LEGEND_COLUMNS,
+        fontsize="small",
+        frameon=False,
     )
 
 
@@ -129,12 +199,12 @@ def _label_m_axis(axes: Any, ms: Sequence[float]) -> None:
     axes.set_xlabel("M")
 
 
-def draw_map(figure: HeatMap) -> Any:
+def draw_map(figure: HeatMap, language: Language = ENGLISH) -> Any:
     """The matplotlib figure of the states, one lettered square per cell; blank = not planned."""
     from matplotlib.patches import Rectangle
 
     rows, columns = len(figure.row_labels), len(figure.column_labels)
-    canvas = _new_figure(4.0 + 0.42 * columns, 1.6 + 0.26 * rows)
+    canvas = _new_figure(4.0 + 0.42 * columns, 1.6 + 0.26 * rows, layout="constrained")
     axes = canvas.subplots()
     for (row, column), state in figure.states.items():
         letter, colour, _ = STATES[state]
@@ -147,10 +217,10 @@ def draw_map(figure: HeatMap) -> Any:
     )
     axes.set_yticks([r + 0.5 for r in range(rows)], figure.row_labels, fontsize=8)
     axes.tick_params(length=0)
-    axes.set_title(f"{figure.title}\n{_legend(figure)}", fontsize=9)
+    axes.set_title(f"{figure.title}\n{_legend(figure, language)}", fontsize=9)
     return canvas
 
 
-def _legend(figure: HeatMap) -> str:
+def _legend(figure: HeatMap, language: Language) -> str:
     present = dict.fromkeys(STATES[state] for state in CellState if state in figure.states.values())
-    return ", ".join(f"{letter} = {word}" for letter, _, word in present)
+    return ", ".join(f"{letter} = {plain_text(word, language)}" for letter, _, word in present)

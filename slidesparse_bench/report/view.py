@@ -12,10 +12,12 @@ from typing import Any, TypeVar
 
 from slidesparse_bench.cell import Cell
 from slidesparse_bench.records import Attempt, CellState, RunRecord
+from slidesparse_bench.report.blocks import Block, Footnotes
 from slidesparse_bench.report.cell_view import CellView
 from slidesparse_bench.report.changes import Change, changes_before, changes_of
 from slidesparse_bench.report.moments import moment
-from slidesparse_bench.report.notes import conditions_of, notes_on
+from slidesparse_bench.report.notes import conditions, notes_on
+from slidesparse_bench.report.words import Text
 
 _COMMON_FROM = 3
 """From so many numbers on, what holds for all of them is said once."""
@@ -39,10 +41,11 @@ class ReportInputs:
 
 @dataclass(frozen=True)
 class RunView:
-    """A run as its report sees it. Built by `view_of`."""
+    """A run as its report sees it. Built by `view_of`; `remarks` are said of its plots."""
 
     inputs: ReportInputs
     cells: tuple[CellView, ...]
+    remarks: tuple[Text, ...] = ()
 
     @property
     def run(self) -> RunRecord:
@@ -80,12 +83,19 @@ class RunView:
         return "fake" in recorded or asked is not None
 
     @property
+    def imported(self) -> Mapping[str, Any]:
+        """What the importer said of a run of another tool; empty for a run of ours."""
+        said = self.environment.get("imported")
+        return said if isinstance(said, Mapping) else {}
+
+    @property
     def is_cpu(self) -> bool:
         """Whether vLLM ran without a GPU; false when the device is not on record."""
         planned = self.inputs.plan.get("device")
         if isinstance(planned, Mapping) and planned.get("kind"):
             return not self.is_fake and planned["kind"] == "cpu"
-        return not self.is_fake and not self.gpus and "gpus" in self.environment
+        known = "gpus" in self.environment and not self.imported
+        return not self.is_fake and not self.gpus and known
 
     @cached_property
     def processes(self) -> list[list[tuple[CellView, Attempt]]]:
@@ -114,12 +124,12 @@ class RunView:
         return changes if len(places) > 1 else []
 
     @cached_property
-    def _notes(self) -> dict[str, list[str]]:
+    def _notes(self) -> dict[str, list[Text]]:
         """By cell id."""
         return {each.id: notes_on(each, self.changes) for each in self.cells}
 
     @cached_property
-    def common_notes(self) -> list[str]:
+    def common_notes(self) -> list[Text]:
         """Notes that every number of the run carries: said once, they need no mark."""
         lists = [self._notes[each.id] for each in self.cells if each.metrics]
         if len(lists) < _COMMON_FROM:
@@ -127,12 +137,12 @@ class RunView:
         return [note for note in lists[0] if all(note in notes for notes in lists)]
 
     @cached_property
-    def _note_numbers(self) -> dict[str, int]:
+    def _note_numbers(self) -> dict[Text, int]:
         texts = dict.fromkeys(text for each in self.cells for text in self._notes[each.id])
         marked = [text for text in texts if text not in self.common_notes]
         return {text: number for number, text in enumerate(marked, start=1)}
 
-    def _numbers(self, notes: Iterable[str]) -> list[int]:
+    def _numbers(self, notes: Iterable[Text]) -> list[int]:
         return sorted(self._note_numbers[note] for note in notes if note in self._note_numbers)
 
     def marks(self, view: CellView) -> str:
@@ -141,13 +151,13 @@ class RunView:
 
     def marks_in_comparison(self, view: CellView) -> str:
         """Those beside a quotient, which has an interval of its own: how else it was measured."""
-        return _marks(self._numbers(conditions_of(view, self.changes)))
+        return _marks(self._numbers(conditions(view, self.changes)))
 
-    def note_lines(self, views: Iterable[CellView]) -> str:
+    def notes(self, views: Iterable[CellView]) -> list[Block]:
         """The footnotes that the marks of these cells refer to."""
         used = {number for view in views for number in self._numbers(self._notes[view.id])}
         texts = {number: text for text, number in self._note_numbers.items()}
-        return "  \n".join(f"[{number}] {texts[number]}" for number in sorted(used))
+        return [Footnotes(tuple((n, texts[n]) for n in sorted(used)))] if used else []
 
 
 def _marks(numbers: list[int]) -> str:

@@ -1,19 +1,23 @@
-"""The sections of the Markdown report, in their order. A new one is a file and an entry here.
+"""The sections of the report, in their order. A new one is a file and an entry here.
 
-Each file has `section(view) -> str`: Markdown without a trailing newline, "" for nothing to say.
+Each file has `section(view) -> list[Block]`: a heading of level 2 and what stands below it, in
+words that know no language; [] for nothing to say.
 """
 
 from __future__ import annotations
 
 from slidesparse_bench.report.sections import (
+    anomalies,
     appendix,
     completeness,
     engines,
     failures,
+    memory,
     methods,
     not_run,
     overview,
     performance,
+    publication,
     setup,
     summary,
     time_account,
@@ -24,7 +28,10 @@ SECTIONS = (
     setup.section,
     overview.section,
     performance.section,
+    anomalies.section,
     failures.section,
+    memory.section,
+    publication.section,
     not_run.section,
     time_account.section,
     completeness.section,

@@ -8,18 +8,29 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from slidesparse_bench.cell import Cell
-from slidesparse_bench.report.groups import Series
-from slidesparse_bench.report.markdown import (
-    blocks,
-    code,
-    counted,
-    details,
-    listed,
-    plain,
-    shortened,
+from slidesparse_bench.report.blocks import (
+    Block,
+    chain,
+    fold,
+    grid,
+    heading,
+    left,
+    paragraph,
+    right,
 )
-from slidesparse_bench.report.table import Column, Table, Value, as_markdown
+from slidesparse_bench.report.groups import Series
+from slidesparse_bench.report.markdown import shortened
 from slidesparse_bench.report.view import RunView
+from slidesparse_bench.report.words import (
+    Code,
+    Said,
+    Text,
+    counted,
+    joined,
+    listed,
+    say,
+    sentences,
+)
 from slidesparse_bench.sittings import provenance_of, sittings_of
 from slidesparse_bench.units import format_duration
 
@@ -29,24 +40,23 @@ COLUMNS_SHOWN = 6
 _VALUE_LIMIT = 160
 _APART = ("versions", "kernels", "compile_cache", "engine")
 """Of what an engine says: shown in another place."""
+_NOT_RECORDED = say("not recorded")
 
 Facts = dict[str, Any]
 
 
-def section(view: RunView) -> str:
+def section(view: RunView) -> list[Block]:
     said = _said(view.environment)
-    return blocks(
-        [
-            "## Engines",
-            _introduction(said),
-            _kernels(view.environment, said),
-            _compile_cache(said),
-            _table(view, said),
-            _shared(said),
-            _installed(view.environment),
-            _imported(said),
-            _variables(view.environment),
-        ]
+    return chain(
+        heading(2, say("Engines")),
+        paragraph(_foreign(view) if view.imported else _introduction(said)),
+        _kernels(view.environment, said),
+        paragraph(_compile_cache(said)),
+        _table(view, said),
+        _shared(said),
+        _installed(view.environment),
+        _loaded(said),
+        _variables(view.environment),
     )
 
 
@@ -56,30 +66,43 @@ def _said(environment: Mapping[str, Any]) -> dict[str, Facts]:
     return {name: said for name in engines if (said := provenance_of(environment, name))}
 
 
-def _introduction(said: dict[str, Facts]) -> str:
-    if not said:
-        return (
-            "No engine left a description of itself: nothing was measured, or the run is older than "
-            "that record."
-        )
-    return (
-        "After measuring, a worker process describes what ran in it, by looking at it: "
-        f"{counted(len(said), 'description')} on record (`environment.json`)."
+def _foreign(view: RunView) -> Text:
+    """What is known of the processes of another tool."""
+    attempts = sum(len(each.record.attempts) for each in view.cells)
+    return say(
+        "The engines were those of another tool ({attempts}). None described itself: which kernels "
+        "its layers ran on, and its effective configuration, are not on record. The engine arguments "
+        "of every attempt are in its `attempt.json`, as the foreign log printed them.",
+        attempts=counted(attempts, "attempt"),
     )
 
 
-def _kernels(environment: Mapping[str, Any], said: dict[str, Facts]) -> str:
+def _introduction(said: dict[str, Facts]) -> Text:
+    if not said:
+        return say(
+            "No engine left a description of itself: nothing was measured, or the run is older than "
+            "that record."
+        )
+    return say(
+        "After measuring, a worker process describes what ran in it, by looking at it: "
+        "{descriptions} on record (`environment.json`).",
+        descriptions=counted(len(said), "description"),
+    )
+
+
+def _kernels(environment: Mapping[str, Any], said: dict[str, Facts]) -> list[Block]:
     """Which kernel classes the layers of each backend ran on."""
-    rows: dict[tuple[Value, ...], None] = {}
+    rows: dict[tuple[Text, ...], None] = {}
     for name, facts in said.items():
         kernels = facts.get("kernels") or {}
-        classes = [f"{code(kernel)} ({count})" for kernel, count in sorted(kernels.items())]
+        classes = [
+            say("{kernel} ({n})", kernel=Code(kernel), n=str(count))
+            for kernel, count in sorted(kernels.items())
+        ]
         for place in _places(environment["engines"][name]) if classes else ():
-            rows[*place, ", ".join(classes)] = None
-    if not rows:
-        return ""
-    titles = ("model", "quantization", "backend", "kernel classes (layers)")
-    return as_markdown(Table(tuple(map(Column, titles)), tuple(rows)))
+            rows[*place, joined(", ", classes)] = None
+    heads = left(say("model"), say("quantization"), say("backend"), say("kernel classes (layers)"))
+    return grid(say("Kernel classes"), heads, rows)
 
 
 def _places(engine: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -94,58 +117,81 @@ def _places(engine: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return list(dict.fromkeys(places))
 
 
-def _compile_cache(said: dict[str, Facts]) -> str:
+_CACHE = {
+    "cold": say("cold"),
+    "warm": say("warm"),
+    "disabled": say("disabled"),
+    "unused": say("unused"),
+}
+
+
+def _cache(state: Any) -> Text:
+    if not state:
+        return _NOT_RECORDED
+    return _CACHE.get(str(state), str(state))
+
+
+def _compile_cache(said: dict[str, Facts]) -> Text:
     states = Counter(str(f["compile_cache"]) for f in said.values() if f.get("compile_cache"))
     if not states:
         return ""
-    texts = [f"{state} in {counted(count, 'engine')}" for state, count in states.most_common()]
-    cold = (
-        " Where it was cold, something had to be compiled, and `load_time_s` contains that."
-        if "cold" in states
-        else ""
-    )
-    return f"vLLM's compile cache was {listed(texts)}.{cold}"
+    texts = [
+        say("{state} in {engines}", state=_cache(state), engines=counted(count, "engine"))
+        for state, count in states.most_common()
+    ]
+    cold: list[Said] = []
+    if "cold" in states:
+        cold.append(
+            say("Where it was cold, something had to be compiled, and `load_time_s` contains that.")
+        )
+    return sentences([say("vLLM's compile cache was {states}.", states=listed(texts)), *cold])
 
 
-def _table(view: RunView, said: dict[str, Facts]) -> str:
+def _table(view: RunView, said: dict[str, Facts]) -> list[Block]:
     """One row per engine, with what not all of them say alike."""
     if not said:
-        return ""
+        return []
     flat = {name: _flat(facts) for name, facts in said.items()}
     shared = _common(flat.values())
     differing = list(dict.fromkeys(k for facts in flat.values() for k in facts if k not in shared))
-    shown, hidden = differing[:COLUMNS_SHOWN], [code(key) for key in differing[COLUMNS_SHOWN:]]
+    shown, hidden = differing[:COLUMNS_SHOWN], [Code(key) for key in differing[COLUMNS_SHOWN:]]
     starts = _start_up_s(view)
-    columns = (
-        *map(Column, ("engine", "device", "cells")),
-        Column("start-up", right=True),
-        Column("compile cache"),
-        *(Column(key.rpartition(".")[2], right=True) for key in shown),
-    )
-    rows = tuple(
+    heads = [
+        *left(say("engine"), say("device"), say("cells")),
+        *right(say("start-up")),
+        *left(say("compile cache")),
+        *right(*(key.rpartition(".")[2] for key in shown)),
+    ]
+    rows = [
         (
             *_engine(name, view.environment["engines"][name]),
-            format_duration(starts[name]) if name in starts else "not recorded",
-            plain(str(facts.get("compile_cache") or "not recorded")),
+            format_duration(starts[name]) if name in starts else _NOT_RECORDED,
+            _cache(facts.get("compile_cache")),
             *(_text(flat[name].get(key)) for key in shown),
         )
         for name, facts in said.items()
-    )
-    more = f"They differ in {listed(hidden)} as well." if hidden else ""
-    whole = blocks([as_markdown(Table(columns, rows)), more])
-    return details(counted(len(rows), "engine"), whole) if len(rows) > ROWS_SHOWN else whole
+    ]
+    more: list[Block] = []
+    if hidden:
+        more = paragraph(say("They differ in {facts} as well.", facts=listed(hidden)))
+    whole = chain(grid(say("Engines"), heads, rows), more)
+    return fold(counted(len(rows), "engine"), whole) if len(rows) > ROWS_SHOWN else whole
 
 
-def _engine(name: str, engine: Mapping[str, Any]) -> tuple[str, str, str]:
+def _engine(name: str, engine: Mapping[str, Any]) -> tuple[Text, Text, Text]:
     """Its name, its device and its cells."""
     number = name.removeprefix("engines/")
-    device = str(engine.get("device") or "not recorded")
-    return "own process" if number == name else plain(number), plain(device), _cells_of(engine)
+    device = engine.get("device")
+    return (
+        say("own process") if number == name else number,
+        str(device) if device else _NOT_RECORDED,
+        _cells_of(engine),
+    )
 
 
-def _cells_of(engine: Mapping[str, Any]) -> str:
+def _cells_of(engine: Mapping[str, Any]) -> Text:
     cells = engine["cells"]
-    return code(cells[0]) if len(cells) == 1 else counted(len(cells), "cell")
+    return Code(cells[0]) if len(cells) == 1 else counted(len(cells), "cell")
 
 
 def _start_up_s(view: RunView) -> dict[str, float]:
@@ -184,54 +230,62 @@ def _common(said: Iterable[Facts]) -> Facts:
     }
 
 
-def _text(value: Any) -> str:
+def _text(value: Any) -> Text:
     """As it stands in JSON, texts without quotes."""
+    if value is None:
+        return say("none")
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return plain(shortened(text, _VALUE_LIMIT)) if value is not None else "none"
+    return shortened(text, _VALUE_LIMIT)
 
 
-def _shared(said: dict[str, Facts]) -> str:
+def _shared(said: dict[str, Facts]) -> list[Block]:
     if not said:
-        return ""
+        return []
     facts = _common([_flat(each) for each in said.values()])
-    rows = tuple((code(key), _text(value)) for key, value in sorted(facts.items()))
-    if not rows:
-        return ""
-    who = "all engines found" if len(said) > 1 else "the engine found"
-    table = as_markdown(Table((Column("fact"), Column("value")), rows))
-    return details(f"What {who}, the effective configuration included", table)
+    rows = [(Code(key), _text(value)) for key, value in sorted(facts.items())]
+    title = say("What the engine found, the effective configuration included")
+    if len(said) > 1:
+        title = say("What all engines found, the effective configuration included")
+    return fold(title, grid(title, left(say("fact"), say("value")), rows))
 
 
-def _installed(environment: Mapping[str, Any]) -> str:
-    return _distributions(
-        "Installed distributions that can move a number", environment.get("versions")
-    )
+def _installed(environment: Mapping[str, Any]) -> list[Block]:
+    title = say("Installed distributions that can move a number")
+    return _distributions(title, environment.get("versions"))
 
 
-def _imported(said: dict[str, Facts]) -> str:
+def _loaded(said: dict[str, Facts]) -> list[Block]:
     """What the engines had imported, when they agree; else the first one's, and that it is."""
     lists = [facts["versions"] for facts in said.values() if facts.get("versions")]
     if not lists:
-        return ""
-    whose = "all engines" if all(each == lists[0] for each in lists) else "the first engine"
-    return _distributions(f"Distributions imported by {whose}", lists[0])
+        return []
+    title = say("Distributions imported by the first engine")
+    if all(each == lists[0] for each in lists):
+        title = say("Distributions imported by all engines")
+    return _distributions(title, lists[0])
 
 
-def _distributions(title: str, versions: Any) -> str:
+def _distributions(title: Text, versions: Any) -> list[Block]:
     if not isinstance(versions, Mapping) or not versions:
-        return ""
-    known = [f"{code(str(name))} {plain(str(v))}" for name, v in sorted(versions.items()) if v]
-    return details(f"{title}: {len(known)}", ", ".join(known)) if known else ""
+        return []
+    known = [
+        say("{name} {version}", name=Code(str(name)), version=str(v))
+        for name, v in sorted(versions.items())
+        if v
+    ]
+    summary = say("{title}: {n}", title=title, n=len(known))
+    return fold(summary, paragraph(joined(", ", known)))
 
 
-def _variables(environment: Mapping[str, Any]) -> str:
+def _variables(environment: Mapping[str, Any]) -> list[Block]:
     """Of the first sitting; what changed later is told there."""
     variables = sittings_of(environment)[0].get("environment")
     if not isinstance(variables, Mapping) or not variables:
-        return ""
-    rows = tuple(
-        (code(str(name)), plain(shortened(str(value), _VALUE_LIMIT)))
+        return []
+    rows = [
+        (Code(str(name)), shortened(str(value), _VALUE_LIMIT))
         for name, value in sorted(variables.items())
-    )
-    table = as_markdown(Table((Column("variable"), Column("value")), rows))
-    return details(f"Environment variables that can move a number: {len(rows)}", table)
+    ]
+    title = say("Environment variables that can move a number")
+    table = grid(title, left(say("variable"), say("value")), rows)
+    return fold(say("{title}: {n}", title=title, n=len(rows)), table)

@@ -8,20 +8,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from slidesparse_bench.report.groups import Group, Series
-from slidesparse_bench.report.markdown import (
-    blocks,
+from slidesparse_bench.report.blocks import (
+    Block,
+    Head,
     bullets,
-    code,
-    counted,
-    details,
-    listed,
-    m_ranges,
-    percent,
-    plain,
+    chain,
+    fold,
+    grid,
+    paragraph,
 )
-from slidesparse_bench.report.table import Column, Table, Value, as_markdown
+from slidesparse_bench.report.groups import Group, Series
+from slidesparse_bench.report.markdown import m_ranges, percent
 from slidesparse_bench.report.view import RunView
+from slidesparse_bench.report.words import (
+    Code,
+    Recorded,
+    Text,
+    counted,
+    joined,
+    listed,
+    say,
+    sentences,
+)
 from slidesparse_bench.roofline import doubt
 from slidesparse_bench.telemetry import POWER_CAP
 from slidesparse_bench.wire import Metrics
@@ -40,17 +48,20 @@ class _Row:
     metrics: Metrics
 
 
-def how_to_read(view: RunView) -> str:
+def how_to_read(view: RunView) -> list[Block]:
     """What the columns mean, by which rates, and what is left out in the whole run, and why."""
     numbers = [each.metrics for each in view.cells if each.metrics]
     if not numbers:
-        return ""
-    reasons = listed(list(_reasons(view, numbers)))
+        return []
+    reasons = list(_reasons(view, numbers))
+    why = listed(reasons)
     if _shows_nothing(view):
-        return f"Power, clocks and the physical limit are left out: {reasons}."
-    left_out = [f"left out is what is not known: {reasons}"] if reasons else []
+        return paragraph(
+            say("Power, clocks and the physical limit are left out: {reasons}.", reasons=why)
+        )
+    left_out = [say("left out is what is not known: {reasons}", reasons=why)] if reasons else []
     meanings = [*_meanings(view, numbers), *left_out]
-    return blocks(["Below the rates stands what the device did:", bullets(meanings)])
+    return chain(paragraph(say("Below the rates stands what the device did:")), bullets(meanings))
 
 
 def _shows_nothing(view: RunView) -> bool:
@@ -61,68 +72,81 @@ def _shows_nothing(view: RunView) -> bool:
     return view.is_cpu and not _any(numbers, (*_TELEMETRY, *_ROOFLINE))
 
 
-def _reasons(view: RunView, numbers: list[Metrics]) -> Iterator[str]:
+def _reasons(view: RunView, numbers: list[Metrics]) -> Iterator[Text]:
     """Why what is missing everywhere is missing."""
     if view.is_fake:
-        yield "the fake engine computes nothing"
+        yield say("the fake engine computes nothing")
         return
     if not _any(numbers, _TELEMETRY):
-        nvml = view.environment.get("nvml")
-        why = f" (NVML: {plain(str(nvml))})" if nvml not in (None, "ok") else ""
-        yield "there is no telemetry of a CPU" if view.is_cpu else f"no cell has telemetry{why}"
+        yield _no_telemetry(view)
     if not _any(numbers, _WORK):
-        yield "the work of a step is not on record"
+        yield say("the work of a step is not on record")
     elif not _any(numbers, _ROOFLINE):
-        yield (
+        yield say(
             "the peak rates of this device are not known (`slidesparse doctor --measure` measures "
             "them)"
         )
 
 
-def _meanings(view: RunView, numbers: list[Metrics]) -> Iterator[str]:
+def _no_telemetry(view: RunView) -> Text:
+    if view.is_cpu:
+        return say("there is no telemetry of a CPU")
+    nvml = view.environment.get("nvml")
+    if nvml in (None, "ok"):
+        return say("no cell has telemetry")
+    return say("no cell has telemetry (NVML: {why})", why=Recorded(str(nvml)))
+
+
+def _meanings(view: RunView, numbers: list[Metrics]) -> Iterator[Text]:
     if _any(numbers, _TELEMETRY):
-        yield "`W` and `SM MHz`: power and SM clock, means over the measured rounds"
-        yield (
+        yield say("`W` and `SM MHz`: power and SM clock, means over the measured rounds")
+        yield say(
             "`tokens/J`: prompt and output tokens; its error is about 0.2 s of power per round, so "
             "little is known of a cell that was measured for a second (`s`)"
         )
     if _any(numbers, _WORK):
-        yield (
+        yield say(
             "`TFLOP/s`: arithmetic of the dense 8-bit linears, whatever a backend skips of it, over "
             "the mean step time"
         )
-        yield "`TB/s`: the bytes that a step cannot avoid moving, over the same time"
+        yield say("`TB/s`: the bytes that a step cannot avoid moving, over the same time")
     if _any(numbers, _ROOFLINE):
-        yield (
+        yield say(
             "`of the limit`: the least time a step can take, over the time it took; `bound`: what "
-            f"sets that least time. Rates of the device: {_rates(view)}"
+            "sets that least time. Rates of the device: {rates}",
+            rates=_rates(view),
         )
         if any(each.cell and each.cell.sparsity for each in view.cells):
-            yield (
+            yield say(
                 "a sparse cell is judged by the lower limit of 2:4 tensor cores: it can have the "
                 "smaller share and yet be the faster one"
             )
 
 
-def _rates(view: RunView) -> str:
+def _rates(view: RunView) -> Text:
     """`INT8 1979 TOP/s, ..., memory 4.8 TB/s (NVIDIA H200 data sheet)`."""
     peaks = view.environment.get("peaks")
     if not isinstance(peaks, Mapping):
-        return "not on record"
-    rates = [f"{name} {peaks[key]:g} {unit}" for key, name, unit in _PEAKS if peaks.get(key)]
-    return f"{', '.join(rates)} ({plain(str(peaks.get('source') or 'source not on record'))})"
+        return say("not on record")
+    rates: list[Text] = [
+        say("{kind} {rate} {unit}", kind=name, rate=f"{peaks[key]:g}", unit=unit)
+        for key, name, unit in _PEAKS
+        if peaks.get(key)
+    ]
+    source: Text = str(peaks.get("source") or "") or say("source not on record")
+    return say("{rates} ({source})", rates=joined(", ", rates), source=source)
 
 
-_PEAKS = (
+_PEAKS: tuple[tuple[str, Text, str], ...] = (
     ("int8_tops", "INT8", "TOP/s"),
     ("fp8_tflops", "FP8", "TFLOP/s"),
     ("bf16_tflops", "BF16", "TFLOP/s"),
-    ("memory_tb_per_second", "memory", "TB/s"),
+    ("memory_tb_per_second", say("memory"), "TB/s"),
 )
 
 
-def limits(view: RunView, group: Group) -> str:
-    """The table of one group, and what is worth saying of it; "" when nothing is known."""
+def limits(view: RunView, group: Group) -> list[Block]:
+    """The table of one group, and what is worth saying of it; [] when nothing is known."""
     rows = [
         _Row(m, series, cell.metrics)
         for m in group.ms
@@ -132,20 +156,19 @@ def limits(view: RunView, group: Group) -> str:
         and _any([cell.metrics], (*_TELEMETRY, *_WORK))
     ]
     if _shows_nothing(view):
-        return ""
+        return []
     if not rows:
         return _missing_here(view, group)
-    table = _table(rows)
+    table = _table(group, rows)
     if len(rows) > ROWS_SHOWN:
-        table = details(f"Power and the physical limit, {counted(len(rows), 'cell')}", table)
-    return blocks(
-        [
-            "Power and the physical limit:",
-            " ".join([*_range(rows), *_power_limit(group, rows)]),
-            table,
-            *_doubts(rows),
-            _missing_here(view, group),
-        ]
+        summary = say("Power and the physical limit, {cells}", cells=counted(len(rows), "cell"))
+        table = fold(summary, table)
+    return chain(
+        paragraph(say("Power and the physical limit:")),
+        paragraph(sentences([*_range(rows), *_power_limit(group, rows)])),
+        table,
+        *(paragraph(text) for text in _doubts(rows)),
+        _missing_here(view, group),
     )
 
 
@@ -153,71 +176,86 @@ def _any(numbers: list[Metrics], names: tuple[str, ...]) -> bool:
     return any(getattr(metrics, name) is not None for metrics in numbers for name in names)
 
 
-def _table(rows: list[_Row]) -> str:
+def _table(group: Group, rows: list[_Row]) -> list[Block]:
     numbers = [row.metrics for row in rows]
     kept = [each for each in _COLUMNS if _any(numbers, each[:1])]
     if _any(numbers, _TELEMETRY):
         kept.insert(0, ("elapsed_time", "s", _three_digits))
-    columns = (
-        Column("M", right=True),
-        Column("backend"),
-        *(Column(title, right=True, show=show) for _, title, show in kept),
-    )
-    body = tuple(
-        (row.m, row.series.name, *(getattr(row.metrics, name) for name, _, _ in kept))
+    heads = [
+        Head("M", right=True),
+        Head(say("backend")),
+        *(Head(title, right=True) for _, title, _ in kept),
+    ]
+    body = [
+        (row.m, row.series.name, *(_shown(row.metrics, name, show) for name, _, show in kept))
         for row in rows
-    )
-    gaps = "" if all(None not in row for row in body) else _GAPS
-    return blocks([as_markdown(Table(columns, body)), gaps])
+    ]
+    gaps = [] if all(None not in row for row in body) else paragraph(_GAPS)
+    caption = say("Power and limit of {group}", group=group.title)
+    return chain(grid(caption, heads, body), gaps)
 
 
-_GAPS = (
+def _shown(metrics: Metrics, name: str, show: Callable[[float | str], Text]) -> Text | None:
+    value = getattr(metrics, name)
+    return None if value is None else show(value)
+
+
+_GAPS = say(
     "An empty field was not measured: its rounds were too short for the samples, or the driver does "
     "not tell (`docs/metrics.md`, Telemetry)."
 )
 
 
-def _whole(value: Value) -> str:
-    return f"{value:,.0f}" if isinstance(value, (int, float)) else str(value)
+def _whole(value: float | str) -> str:
+    return f"{value:,.0f}" if isinstance(value, (int, float)) else value
 
 
-def _three_digits(value: Value) -> str:
+def _three_digits(value: float | str) -> str:
     """`793`, `51.5`, `0.0244`: three significant digits, never an exponent for a large number."""
     if not isinstance(value, (int, float)):
-        return str(value)
+        return value
     return f"{value:,.0f}" if abs(value) >= 99.95 else f"{value:#.3g}"
 
 
-def _share(value: Value) -> str:
-    return percent(float(value)) if isinstance(value, (int, float)) else str(value)
+def _share(value: float | str) -> str:
+    return percent(value) if isinstance(value, (int, float)) else value
 
 
-_COLUMNS: tuple[tuple[str, str, Callable[[Value], str]], ...] = (
+_BOUNDS = {"compute": say("compute"), "memory": say("memory")}
+
+
+def _bound(value: float | str) -> Text:
+    return _BOUNDS.get(str(value), str(value))
+
+
+_COLUMNS: tuple[tuple[str, Text, Callable[[float | str], Text]], ...] = (
     ("power_w_mean", "W", _whole),
     ("sm_clock_mhz_mean", "SM MHz", _whole),
     ("tokens_per_joule", "tokens/J", _three_digits),
     ("achieved_tflops", "TFLOP/s", _three_digits),
     ("achieved_tb_per_second", "TB/s", _three_digits),
-    ("roofline_fraction", "of the limit", _share),
-    ("roofline_bound", "bound", str),
+    ("roofline_fraction", say("of the limit"), _share),
+    ("roofline_bound", say("bound"), _bound),
 )
 
 
-def _range(rows: list[_Row]) -> list[str]:
+def _range(rows: list[_Row]) -> list[Text]:
     """Where the smallest and the largest share of the limit are."""
     known = [(row.metrics.roofline_fraction, row) for row in rows]
     shares = [(share, row) for share, row in known if share is not None]
     if len(shares) < 2:
         return []
     low, high = (function(shares, key=lambda pair: pair[0]) for function in (min, max))
-    return [f"From {_placed(*low)} to {_placed(*high)} of the limit."]
+    return [say("From {least} to {most} of the limit.", least=_placed(*low), most=_placed(*high))]
 
 
-def _placed(share: float, row: _Row) -> str:
-    return f"{percent(share)} ({row.series.name}, M = {row.m})"
+def _placed(share: float, row: _Row) -> Text:
+    return say(
+        "{share} ({backend}, M = {m})", share=percent(share), backend=row.series.name, m=row.m
+    )
 
 
-def _power_limit(group: Group, rows: list[_Row]) -> list[str]:
+def _power_limit(group: Group, rows: list[_Row]) -> list[Text]:
     """The power limit is what a full load runs into: a fact of the group, no doubt of a number."""
     capped = [row for row in rows if POWER_CAP in (row.metrics.throttled or [])]
     if not capped:
@@ -226,34 +264,57 @@ def _power_limit(group: Group, rows: list[_Row]) -> list[str]:
     for series in dict.fromkeys(row.series for row in capped):
         ms = m_ranges([row.m for row in capped if row.series == series], group.ms)
         by_m.setdefault(ms, []).append(series.name)
-    places = [f"{listed(names)} at M = {ms}" for ms, names in by_m.items()]
-    remark = (
-        f"The load reached the power limit (`{POWER_CAP}`), so the driver lowered the clock: "
-        f"{'; '.join(places)}."
-    )
-    return [remark]
+    places: list[Text] = [
+        say("{backends} at M = {ms}", backends=listed(names), ms=ms) for ms, names in by_m.items()
+    ]
+    return [
+        say(
+            "The load reached the power limit (`{reason}`), so the driver lowered the clock: "
+            "{places}.",
+            reason=POWER_CAP,
+            places=joined("; ", places),
+        )
+    ]
 
 
-def _doubts(rows: list[_Row]) -> Iterator[str]:
+def _doubts(rows: list[_Row]) -> Iterator[Text]:
     """Steps that are faster than they can be: the words for the worst, the places of all."""
     doubted = [row for row in rows if doubt(row.metrics)]
     if not doubted:
         return
     worst = max(doubted, key=lambda row: row.metrics.roofline_fraction or 0.0)
-    others = [f"{row.series.name} at M = {row.m}" for row in doubted if row is not worst]
-    also = f" Above the limit as well: {listed(others)}." if others else ""
-    where = f"{worst.series.name} at M = {worst.m}"
-    yield f"**Faster than the limit**, {where}: {doubt(worst.metrics)}.{also}"
+    yield say(
+        "**Faster than the limit**, {place}: {why}.",
+        place=_at(worst),
+        why=Recorded(doubt(worst.metrics), is_ours=True),
+    )
+    others = [_at(row) for row in doubted if row is not worst]
+    if others:
+        yield say("Above the limit as well: {places}.", places=listed(others))
 
 
-def _missing_here(view: RunView, group: Group) -> str:
+def _at(row: _Row) -> Text:
+    return say("{backends} at M = {ms}", backends=row.series.name, ms=row.m)
+
+
+def _missing_here(view: RunView, group: Group) -> list[Block]:
     """What this group lacks although the run has it elsewhere, and why."""
     numbers = [cell.metrics for cell in group.cells.values() if cell.metrics]
     everywhere = [each.metrics for each in view.cells if each.metrics]
     if not numbers:
-        return ""
+        return []
     if _any(everywhere, _WORK) and not _any(numbers, _WORK):
-        return f"The architecture of {code(group.model)} is not known, so its limit is not either."
+        return paragraph(
+            say(
+                "The architecture of {model} is not known, so its limit is not either.",
+                model=Code(group.model),
+            )
+        )
     if _any(everywhere, _ROOFLINE) and not _any(numbers, _ROOFLINE):
-        return f"No peak rate for {group.quantization.upper()} is known of this device."
-    return ""
+        return paragraph(
+            say(
+                "No peak rate for {quantization} is known of this device.",
+                quantization=group.quantization.upper(),
+            )
+        )
+    return []

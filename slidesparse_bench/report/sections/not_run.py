@@ -6,24 +6,31 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from slidesparse_bench.records import CellState
+from slidesparse_bench.report.blocks import (
+    Block,
+    Head,
+    chain,
+    fold,
+    grid,
+    heading,
+    paragraph,
+    right,
+)
 from slidesparse_bench.report.cell_view import CellView
-from slidesparse_bench.report.markdown import blocks, code, counted, details, plain
 from slidesparse_bench.report.sections.failures import affected
-from slidesparse_bench.report.table import Column, Table, as_markdown
 from slidesparse_bench.report.view import RunView, grouped, without_numbers
+from slidesparse_bench.report.words import Code, Recorded, Text, counted, say
 
 
-def section(view: RunView) -> str:
+def section(view: RunView) -> list[Block]:
     skipped = view.in_state(CellState.SKIPPED)
     waiting = view.in_state(CellState.PENDING, CellState.RUNNING)
     if not skipped and not waiting:
-        return ""
-    return blocks(
-        [
-            "## Cells that did not run",
-            *(_skipped(view, same) for same in _by_reason(skipped)),
-            _waiting(view, waiting),
-        ]
+        return []
+    return chain(
+        heading(2, say("Cells that did not run")),
+        *(_skipped(view, same) for same in _by_reason(skipped)),
+        _waiting(view, waiting),
     )
 
 
@@ -33,45 +40,49 @@ def _by_reason(cells: Iterable[CellView]) -> list[list[CellView]]:
     return sorted(same.values(), key=len, reverse=True)
 
 
-def _skipped(view: RunView, cells: list[CellView]) -> str:
+def _skipped(view: RunView, cells: list[CellView]) -> list[Block]:
     verdict = cells[0].planned.get("verdict")
-    planned = f" (plan: {code(str(verdict))})" if verdict else ""
-    example = plain(cells[0].reason) or "no reason on record"
-    also = ", for example" if len({each.reason for each in cells}) > 1 else ""
-    return blocks(
-        [
-            f"### Skipped: {counted(len(cells), 'cell')}{planned}",
-            f"Reason{also}: {example}",
-            affected(view, cells),
-            _memory(cells),
-        ]
-    )
+    title: Text = say("Skipped: {cells}", cells=counted(len(cells), "cell"))
+    if verdict:
+        title = say("{title} (plan: {verdict})", title=title, verdict=Code(str(verdict)))
+    example = Recorded(cells[0].reason) if cells[0].reason else say("no reason on record")
+    reason = say("Reason: {reason}", reason=example)
+    if len({each.reason for each in cells}) > 1:
+        reason = say("Reason, for example: {reason}", reason=example)
+    return chain(heading(3, title), paragraph(reason), affected(view, cells), _memory(cells))
 
 
-def _memory(cells: list[CellView]) -> str:
+def _memory(cells: list[CellView]) -> list[Block]:
     """What the plan computed, when it refused for memory."""
     budgets = [(each, each.planned.get("memory_gib")) for each in cells]
-    rows = tuple(
-        (code(each.id), *(_number(budget, part) for part in _PARTS))
+    rows = [
+        (Code(each.id), *(_number(budget, part) for part, _ in _PARTS))
         for each, budget in budgets
         if isinstance(budget, Mapping) and each.planned.get("verdict") == "does_not_fit"
-    )
-    if not rows:
-        return ""
-    columns = (Column("GiB, as planned"), *(Column(part, right=True) for part in _PARTS))
-    table = as_markdown(Table(columns, rows))
-    return details(f"Memory of {counted(len(rows), 'cell')}", table) if len(rows) > 12 else table
+    ]
+    title = say("GiB, as planned")
+    table = grid(title, [Head(title), *right(*(name for _, name in _PARTS))], rows)
+    summary = say("Memory of {cells}", cells=counted(len(rows), "cell"))
+    return fold(summary, table) if len(rows) > 12 else table
 
 
-_PARTS = ("weights", "kv_cache", "activations", "overhead", "total", "available")
+_PARTS = (
+    ("weights", say("weights")),
+    ("kv_cache", say("kv_cache")),
+    ("activations", say("activations")),
+    ("overhead", say("overhead")),
+    ("total", say("total")),
+    ("available", say("available")),
+)
 
 
-def _number(budget: Mapping[str, Any], part: str) -> str:
+def _number(budget: Mapping[str, Any], part: str) -> Text:
     value = budget.get(part)
-    return f"{value:.2f}" if isinstance(value, (int, float)) else "not recorded"
+    return f"{value:.2f}" if isinstance(value, (int, float)) else say("not recorded")
 
 
-def _waiting(view: RunView, cells: list[CellView]) -> str:
+def _waiting(view: RunView, cells: list[CellView]) -> list[Block]:
     if not cells:
-        return ""
-    return blocks([f"### Not finished: {counted(len(cells), 'cell')}", affected(view, cells)])
+        return []
+    title = say("Not finished: {cells}", cells=counted(len(cells), "cell"))
+    return chain(heading(3, title), affected(view, cells))

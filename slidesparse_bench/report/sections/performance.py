@@ -7,143 +7,187 @@ from collections.abc import Callable, Iterator
 
 from slidesparse_bench.cell import Stage
 from slidesparse_bench.report import plots
+from slidesparse_bench.report.blocks import (
+    Block,
+    Head,
+    Image,
+    bullets,
+    chain,
+    grid,
+    heading,
+    paragraph,
+)
 from slidesparse_bench.report.cell_view import CellView
-from slidesparse_bench.report.figures import PLOT_FOLDER, LineFigure, group_figure
+from slidesparse_bench.report.figures import group_figure
 from slidesparse_bench.report.groups import Group, Ratio, Series, groups_of, half_width
-from slidesparse_bench.report.markdown import blocks, bullets, counted, listed, percent
+from slidesparse_bench.report.markdown import percent
 from slidesparse_bench.report.sections.limits import how_to_read, limits
 from slidesparse_bench.report.sections.trials import trials
-from slidesparse_bench.report.table import Column, Table, Value, as_markdown
 from slidesparse_bench.report.view import RunView
+from slidesparse_bench.report.words import (
+    Code,
+    Text,
+    counted,
+    joined,
+    listed,
+    say,
+    sentences,
+)
 from slidesparse_bench.units import format_rate
 
-_HOW_TO_READ = """\
-A rate is followed by half of its 95 % confidence interval, then by the number of attempts where \
-there were more of them than trials. In place of a missing number stands the reason. Marks such as [1] \
-point at the notes under the tables. A speed-up is a quotient of two rates of the same row; its ± \
-combines the intervals of both, and `~` marks one whose interval contains 1: no difference was \
-found. `same kernel` marks a ratio of two cells that ran the same kernel class: it shows how far two \
-processes differ, not two backends."""
-_ONE_TRIAL = """\
-The intervals describe the scatter within one attempt; two attempts at the same cell differ by more \
-(see Methods)."""
-_SEVERAL_TRIALS = """\
-Every number stands on {trials} trials, each in another process; its interval is the wider one of \
-that between the trials and that within them."""
+_HOW_TO_READ = say(
+    "A rate is followed by half of its 95 % confidence interval, then by the number of attempts where "
+    "there were more of them than trials. In place of a missing number stands the reason. Marks such "
+    "as [1] point at the notes under the tables. A speed-up is a quotient of two rates of the same "
+    "row; its ± combines the intervals of both, and `~` marks one whose interval contains 1: no "
+    "difference was found. `same kernel` marks a ratio of two cells that ran the same kernel class: "
+    "it shows how far two processes differ, not two backends."
+)
+_ONE_TRIAL = say(
+    "The intervals describe the scatter within one attempt; two attempts at the same cell differ by "
+    "more (see Methods)."
+)
+_NO_INTERVALS = say(
+    "The tool that measured these numbers timed no steps, so no number here has an interval."
+)
+_NOT_PLANNED = say("not planned")
 
 
-def section(view: RunView) -> str:
+def section(view: RunView) -> list[Block]:
     groups = groups_of(view)
     drawable, reason = plots.can_draw()
-    return blocks(
-        [
-            "## Throughput and speed-up",
-            _how_to_read(view) if groups else "No cell can be shown by M.",
-            how_to_read(view) if groups else "",
-            _common(view),
-            "" if drawable else f"There are no plots: {reason}.",
-            *(_group(view, group, drawable) for group in groups),
-        ]
+    return chain(
+        heading(2, say("Throughput and speed-up")),
+        paragraph(_how_to_read(view) if groups else say("No cell can be shown by M.")),
+        how_to_read(view) if groups else [],
+        _common(view),
+        [] if drawable else paragraph(say("There are no plots: {reason}.", reason=reason)),
+        *(paragraph(remark) for remark in view.remarks),
+        *(_group(view, group, drawable) for group in groups),
     )
 
 
-def _how_to_read(view: RunView) -> str:
-    count = view.run.trials
-    scatter = _ONE_TRIAL if count == 1 else _SEVERAL_TRIALS.format(trials=count)
-    return f"{_HOW_TO_READ} {scatter}"
+def _how_to_read(view: RunView) -> Text:
+    if view.imported:
+        return sentences([_HOW_TO_READ, _NO_INTERVALS])
+    if view.run.trials == 1:
+        return sentences([_HOW_TO_READ, _ONE_TRIAL])
+    several = say(
+        "Every number stands on {trials} trials, each in another process; its interval is the wider "
+        "one of that between the trials and that within them.",
+        trials=view.run.trials,
+    )
+    return sentences([_HOW_TO_READ, several])
 
 
-def _common(view: RunView) -> str:
+def _common(view: RunView) -> list[Block]:
     """Notes that would stand on every number."""
     if not view.common_notes:
-        return ""
-    return blocks(
-        ["True of every number of this run, and so not marked:", bullets(view.common_notes)]
+        return []
+    return chain(
+        paragraph(say("True of every number of this run, and so not marked:")),
+        bullets(view.common_notes),
     )
 
 
-def _group(view: RunView, group: Group, drawable: bool) -> str:
-    figure = group_figure(view, group) if drawable else None
-    return blocks(
-        [
-            f"### {group.title}",
-            _throughput(view, group),
-            _speedup(view, group),
-            view.note_lines(group.cells.values()),
-            trials(group),
-            limits(view, group),
-            _image(figure),
-        ]
+def _group(view: RunView, group: Group, drawable: bool) -> list[Block]:
+    return chain(
+        heading(3, group.title),
+        _throughput(view, group),
+        _speedup(view, group),
+        view.notes(group.cells.values()),
+        trials(group),
+        limits(view, group),
+        _image(view, group) if drawable else [],
     )
 
 
-def _image(figure: LineFigure | None) -> str:
+def _image(view: RunView, group: Group) -> list[Block]:
+    figure = group_figure(view, group)
     if figure is None:
-        return ""
-    return f"![{figure.title}: rates over M]({PLOT_FOLDER}/{figure.file_name})"
+        return []
+    return [Image(figure.file_name, say("{group}: rates over M", group=figure.title))]
 
 
-def _throughput(view: RunView, group: Group) -> str:
-    columns = (Column("M", right=True), *(Column(s.title, right=True) for s in group.series))
-    rows: list[tuple[Value, ...]] = []
-    for m in group.ms:
-        texts = (_rate_text(view, group, group.cells.get((m, series))) for series in group.series)
-        rows.append((m, *texts))
-    return blocks([_unit(group), as_markdown(Table(columns, tuple(rows)))])
+def _throughput(view: RunView, group: Group) -> list[Block]:
+    heads = [Head("M", right=True), *(Head(s.head, right=True) for s in group.series)]
+    rows = [
+        (m, *(_rate_text(view, group, group.cells.get((m, s))) for s in group.series))
+        for m in group.ms
+    ]
+    caption = say("Throughput of {group}, tokens per second", group=group.title)
+    return chain(paragraph(_unit(group)), grid(caption, heads, rows))
 
 
-def _unit(group: Group) -> str:
+def _unit(group: Group) -> Text:
     if group.metric == "output_tokens_per_second":
-        return "`output_tokens_per_second`, over the pure decode steps:"
+        return say("`output_tokens_per_second`, over the pure decode steps:")
     if group.stage is Stage.DECODE:
-        return (
+        return say(
             "`tokens_per_second`, prompt and output together, because not every result here has "
             "the rate of the pure decode steps:"
         )
-    return "`tokens_per_second`, prompt and output together:"
+    return say("`tokens_per_second`, prompt and output together:")
 
 
-def _rate_text(view: RunView, group: Group, cell: CellView | None) -> str:
+def _rate_text(view: RunView, group: Group, cell: CellView | None) -> Text:
     """`93,340 ±0.4 %, 3 attempts [1]`, or why there is no number."""
     if cell is None:
-        return "not planned"
+        return _NOT_PLANNED
     rate = group.rate(cell)
     if rate is None:
-        return cell.missing
+        return cell.missing_text
+    width = half_width(cell)
+    text: Text = format_rate(rate)
+    if width is not None:
+        text = f"{text} ±{percent(width)}"
+    elif not view.imported:
+        text = say("{rate} (no interval)", rate=text)
     attempts = len(cell.record.attempts)
-    tried = f", {attempts} attempts" if attempts > len(cell.standing) else ""
-    return f"{format_rate(rate)}{_plus_minus(half_width(cell))}{tried}{view.marks(cell)}"
+    if attempts > len(cell.standing):
+        text = say("{rate}, {attempts}", rate=text, attempts=counted(attempts, "attempt"))
+    return joined("", [text, *_emulated(cell), view.marks(cell)])
 
 
-def _plus_minus(width: float | None) -> str:
-    return " (no interval)" if width is None else f" ±{percent(width)}"
+def _emulated(cell: CellView) -> list[Text]:
+    return [say(", emulated")] if cell.metrics and cell.metrics.emulated else []
 
 
-def _speedup(view: RunView, group: Group) -> str:
+def _speedup(view: RunView, group: Group) -> list[Block]:
     if not group.can_compare or group.reference is None:
-        return _nothing_to_compare(group)
+        return paragraph(_nothing_to_compare(group))
     others = [series for series in group.series if series != group.reference]
-    columns = (
-        Column("M", right=True),
-        Column(f"{group.reference.name} (reference)", right=True),
-        *([Column("best dense", right=True)] if len(group.dense) > 1 else []),
-        *(Column(series.title, right=True) for series in others),
+    best = [Head(say("best dense"), right=True)] if len(group.dense) > 1 else []
+    heads = [
+        Head("M", right=True),
+        Head(say("{backend} (reference)", backend=group.reference.name), right=True),
+        *best,
+        *(Head(series.head, right=True) for series in others),
+    ]
+    rows = [tuple(_speedup_row(view, group, m, others)) for m in group.ms]
+    caption = say("Speed-up of {group}", group=group.title)
+    return chain(
+        paragraph(_against(view, group)), grid(caption, heads, rows), _typical(group, others)
     )
-    rows = tuple(tuple(_speedup_row(view, group, m, others)) for m in group.ms)
-    return blocks([_against(group), as_markdown(Table(columns, rows)), _typical(group, others)])
 
 
-def _against(group: Group) -> str:
-    name = group.reference.name if group.reference else ""
+def _against(view: RunView, group: Group) -> Text:
+    name = Code(group.reference.name if group.reference else "")
     if len(group.dense) == 1:
-        return f"Speed-up over `{name}`, the only dense backend with numbers here:"
-    return (
-        f"Speed-up over `{name}` (the reference) / over the best dense backend at that M; ± is "
-        "the wider one of the two:"
+        return say("Speed-up over {name}, the only dense backend with numbers here:", name=name)
+    if view.imported:
+        return say(
+            "Speed-up over {name} (the reference) / over the best dense backend at that M:",
+            name=name,
+        )
+    return say(
+        "Speed-up over {name} (the reference) / over the best dense backend at that M; ± is "
+        "the wider one of the two:",
+        name=name,
     )
 
 
-def _speedup_row(view: RunView, group: Group, m: int, others: list[Series]) -> Iterator[Value]:
+def _speedup_row(view: RunView, group: Group, m: int, others: list[Series]) -> Iterator[Text]:
     assert group.reference is not None
     yield m
     yield _plain_rate(view, group, m, group.reference)
@@ -153,72 +197,80 @@ def _speedup_row(view: RunView, group: Group, m: int, others: list[Series]) -> I
         yield _ratio_text(view, group, m, series)
 
 
-def _best_dense(view: RunView, group: Group, m: int) -> str:
+def _best_dense(view: RunView, group: Group, m: int) -> Text:
     """`cutlass 93,340`; where another dense backend has no number, the best one is not known."""
     best = group.best_dense(m)
     if best is None:
-        return "none has a number"
-    missing = listed([series.name for series in group.dense_missing(m)])
-    without = f" (without {missing})" if missing else ""
-    return f"{best.name} {_plain_rate(view, group, m, best)}{without}"
+        return say("none has a number")
+    text = say("{backend} {rate}", backend=best.name, rate=_plain_rate(view, group, m, best))
+    missing = [series.name for series in group.dense_missing(m)]
+    if not missing:
+        return text
+    return say("{best} (without {missing})", best=text, missing=listed(missing))
 
 
-def _plain_rate(view: RunView, group: Group, m: int, series: Series) -> str:
+def _plain_rate(view: RunView, group: Group, m: int, series: Series) -> Text:
     cell = group.cells.get((m, series))
     rate = group.rate(cell)
     if cell is None or rate is None:
-        return cell.missing if cell else "not planned"
-    return f"{format_rate(rate)}{view.marks_in_comparison(cell)}"
+        return cell.missing_text if cell else _NOT_PLANNED
+    return joined("", [format_rate(rate), *_emulated(cell), view.marks_in_comparison(cell)])
 
 
-def _ratio_text(view: RunView, group: Group, m: int, series: Series) -> str:
+def _ratio_text(view: RunView, group: Group, m: int, series: Series) -> Text:
     """`3.06x / 1.42x ±0.6 % [1]`; `best` for the best dense backend against itself."""
     cell = group.cells.get((m, series))
     if cell is None or group.rate(cell) is None:
-        return cell.missing if cell else "not planned"
+        return cell.missing_text if cell else _NOT_PLANNED
+    if cell.metrics and cell.metrics.emulated:
+        return say("emulated: no speed-up")
     against = [group.reference, *([group.best_dense(m)] if len(group.dense) > 1 else [])]
     ratios = [group.ratio(m, series, other) for other in against if other != series]
     if not any(ratios):
-        return "nothing to compare with"
+        return say("nothing to compare with")
     factors = [
-        "best" if other == series else _factor(group.ratio(m, series, other)) for other in against
+        say("best") if other == series else _factor(group.ratio(m, series, other))
+        for other in against
     ]
-    same = ", same kernel" if _same_kernel(group, m, series) else ""
-    return f"{' / '.join(factors)}{_widest(ratios)}{same}{view.marks_in_comparison(cell)}"
+    text = joined("", [joined(" / ", factors), _widest(view, ratios)])
+    if _same_kernel(group, m, series):
+        text = joined("", [text, say(", same kernel")])
+    return joined("", [text, view.marks_in_comparison(cell)])
 
 
 def _same_kernel(group: Group, m: int, series: Series) -> bool:
     """Whether a series ran the reference's kernel: no difference of backends can show then."""
     cells = [group.cells.get((m, each)) for each in (series, group.reference) if each]
     kernels = [cell.metrics.kernel for cell in cells if cell and cell.metrics]
-    return len(kernels) == 2 and kernels[0] == kernels[1]
+    return len(kernels) == 2 and kernels[0] == kernels[1] != ""
 
 
-def _factor(ratio: Ratio | None) -> str:
+def _factor(ratio: Ratio | None) -> Text:
     """`1.49x`; `~1.01x` when 1 lies within the interval."""
     if ratio is None:
-        return "none"
+        return say("none")
     width = ratio.half_width
     unsure = width is not None and abs(ratio.value - 1) <= width * ratio.value
     return f"{'~' if unsure else ''}{ratio.value:.2f}x"
 
 
-def _widest(ratios: list[Ratio | None]) -> str:
+def _widest(view: RunView, ratios: list[Ratio | None]) -> Text:
     known = [ratio.half_width for ratio in ratios if ratio and ratio.half_width is not None]
-    return f" ±{percent(max(known))}" if known else " (no interval)"
+    if known:
+        return f" ±{percent(max(known))}"
+    return "" if view.imported else say(" (no interval)")
 
 
-def _typical(group: Group, others: list[Series]) -> str:
+def _typical(group: Group, others: list[Series]) -> list[Block]:
     """Geometric means over M, the fair mean of quotients."""
     assert group.reference is not None
-    lines = [
-        _means(group, others, group.ms, lambda _: group.reference, f"`{group.reference.name}`")
-    ]
+    reference = Code(group.reference.name)
+    lines = [_means(group, others, group.ms, lambda _: group.reference, reference)]
     if len(group.dense) > 1:
         complete = [m for m in group.ms if not group.dense_missing(m)]
-        what = "the best dense backend, at M where no dense one is missing"
+        what = say("the best dense backend, at M where no dense one is missing")
         lines.append(_means(group, others, complete, group.best_dense, what))
-    return bullets(line for line in lines if line)
+    return bullets(lines)
 
 
 def _means(
@@ -226,27 +278,47 @@ def _means(
     others: list[Series],
     ms: list[int],
     against: Callable[[int], Series | None],
-    what: str,
-) -> str:
-    parts = []
+    what: Text,
+) -> Text:
+    parts: list[Text] = []
     for series in others:
         ratios = [group.ratio(m, series, against(m)) for m in ms]
         values = [ratio.value for ratio in ratios if ratio]
-        if len(values) > 1:
-            some = f" ({len(values)} of {len(group.ms)} M)" if len(values) < len(group.ms) else ""
-            parts.append(f"{series.name} {statistics.geometric_mean(values):.2f}x{some}")
-    return f"Geometric mean over M against {what}: {', '.join(parts)}." if parts else ""
+        if len(values) < 2:
+            continue
+        mean = f"{series.name} {statistics.geometric_mean(values):.2f}x"
+        some = say("{mean} ({n} of {ms} M)", mean=mean, n=len(values), ms=len(group.ms))
+        parts.append(some if len(values) < len(group.ms) else mean)
+    if not parts:
+        return ""
+    return say(
+        "Geometric mean over M against {what}: {means}.", what=what, means=joined(", ", parts)
+    )
 
 
-def _nothing_to_compare(group: Group) -> str:
+def _nothing_to_compare(group: Group) -> Text:
     measured = [s for s in group.series if any(group.rate_of(m, s) for m in group.ms)]
     if not measured:
-        return "Nothing to compare: no cell of this group has a number."
-    names = listed([f"`{series.name}`" for series in measured])
+        return say("Nothing to compare: no cell of this group has a number.")
+    names = listed(Code(series.name) for series in measured)
     if group.reference is None:
-        return f"Nothing to compare with: {names} ran, but no dense backend has a number here."
+        return say(
+            "Nothing to compare with: {names} ran, but no dense backend has a number here.",
+            names=names,
+        )
+    if len(measured) == 1 and len(group.series) > 1:
+        return say(
+            "Nothing to compare: {names} is the only backend with numbers here ({others} planned, "
+            "none has a number).",
+            names=names,
+            others=counted(len(group.series) - 1, "other backend"),
+        )
     if len(measured) == 1:
-        others = counted(len(group.series) - 1, "other backend")
-        rest = f" ({others} planned, none has a number)" if len(group.series) > 1 else ""
-        return f"Nothing to compare: {names} is the only backend with numbers here{rest}."
-    return f"Nothing to compare: {names} have no M in common with `{group.reference.name}`."
+        return say(
+            "Nothing to compare: {names} is the only backend with numbers here.", names=names
+        )
+    return say(
+        "Nothing to compare: {names} have no M in common with {reference}.",
+        names=names,
+        reference=Code(group.reference.name),
+    )

@@ -9,114 +9,198 @@ from collections.abc import Iterator
 from slidesparse_bench.feasibility import FitVerdict
 from slidesparse_bench.records import CellState, RunState
 from slidesparse_bench.report import advice
+from slidesparse_bench.report.blocks import Alert, Block, bullets, chain, heading, paragraph
 from slidesparse_bench.report.cell_view import CellView
 from slidesparse_bench.report.changes import changes_before
+from slidesparse_bench.report.doubts import dense_ids, doubted_ids
 from slidesparse_bench.report.groups import Group, Ratio, Series, groups_of
-from slidesparse_bench.report.markdown import blocks, bullets, code, counted, percent, plain
-from slidesparse_bench.report.moments import seconds_between, shown
+from slidesparse_bench.report.markdown import percent
+from slidesparse_bench.report.moments import seconds_between, when
 from slidesparse_bench.report.sections.setup import devices
 from slidesparse_bench.report.view import RunView
+from slidesparse_bench.report.words import (
+    Code,
+    Recorded,
+    Text,
+    counted,
+    is_empty,
+    joined,
+    say,
+    sentences,
+)
 from slidesparse_bench.units import format_duration
 
 REASONS_SHOWN = 4
 
 
-def section(view: RunView) -> str:
-    return blocks(
-        [
-            f"# SlideSparse benchmark {view.run.run_id}",
-            *_warnings(view),
-            "## Summary",
-            " ".join([_outcome(view), _circumstances(view)]),
-            _speedups(view),
-            _reasons(view),
-            _next_steps(view),
-        ]
+def section(view: RunView) -> list[Block]:
+    return chain(
+        heading(1, say("SlideSparse benchmark {run}", run=view.run.run_id)),
+        [Alert(text) for text in _warnings(view)],
+        heading(2, say("Summary")),
+        paragraph(sentences([_outcome(view), _circumstances(view)])),
+        _speedups(view),
+        _reasons(view),
+        _next_steps(view),
     )
 
 
-def _warnings(view: RunView) -> Iterator[str]:
+def _warnings(view: RunView) -> Iterator[Text]:
     """What makes every number below mean something else than it seems to."""
     if view.is_fake:
-        yield (
-            "> **NO NUMBER IN THIS REPORT IS A MEASUREMENT.** The run used `engine: fake`, which "
+        yield say(
+            "**NO NUMBER IN THIS REPORT IS A MEASUREMENT.** The run used `engine: fake`, which "
             "computes nothing; it shows that the harness works."
         )
+    if view.imported:
+        yield _imported(view)
     if view.is_cpu:
-        yield (
-            "> **CPU run.** vLLM ran without a GPU, on emulated or CPU kernels. Its numbers say "
+        yield say(
+            "**CPU run.** vLLM ran without a GPU, on emulated or CPU kernels. Its numbers say "
             "nothing about sparse tensor cores and compare with no GPU run."
         )
     if not view.environment:
-        yield "> **`environment.json` is missing**: nothing here says what the numbers ran on."
+        yield say("**`environment.json` is missing**: nothing here says what the numbers ran on.")
     if view.changes:
         yield _changed(view)
-    if view.run.state is not RunState.FINISHED:
-        word = "was interrupted" if view.run.state is RunState.INTERRUPTED else "has not finished"
-        yield f"> **This run {word}.** The report shows what is on record so far."
+    if view.run.state is RunState.INTERRUPTED:
+        yield say("**This run was interrupted.** The report shows what is on record so far.")
+    elif view.run.state is not RunState.FINISHED:
+        yield say("**This run has not finished.** The report shows what is on record so far.")
 
 
-def _changed(view: RunView) -> str:
-    """Numbers from both sides of a change stand in one table."""
-    told = "; ".join(f"{shown(change.began)}: {change.shortly}" for change in view.changes)
-    numbers = [each for each in view.cells if each.standing]
-    later = sum(changes_before(view.changes, each.standing[-1]) > 0 for each in numbers)
-    return (
-        f"> **The machine or the software changed while this run was made** ({told}). "
-        f"{later:,} of {counted(len(numbers), 'number')} were measured afterwards and are marked: do "
-        "not compare them with the others, or measure all of them again (`slidesparse run --fresh`)."
+def _imported(view: RunView) -> Text:
+    """Whose numbers these are."""
+    return say(
+        "**Imported results.** Another tool measured these numbers (`{format}`, `{source}`); "
+        "slidesparse-bench has read its files, classified its failures again from its logs and run "
+        "nothing itself. What nobody recorded is listed under Methods.",
+        format=str(view.imported.get("format") or "?"),
+        source=str(view.imported.get("source") or "?"),
     )
 
 
-def _outcome(view: RunView) -> str:
+def _changed(view: RunView) -> Text:
+    """Numbers from both sides of a change stand in one table."""
+    told = joined(
+        "; ",
+        [
+            say("{moment}: {what}", moment=when(change.began), what=change.shortly)
+            for change in view.changes
+        ],
+    )
+    numbers = [each for each in view.cells if each.standing]
+    later = sum(changes_before(view.changes, each.standing[-1]) > 0 for each in numbers)
+    return say(
+        "**The machine or the software changed while this run was made** ({told}). "
+        "{later} of {numbers} were measured afterwards and are marked: do not compare them with "
+        "the others, or measure all of them again (`slidesparse run --fresh`).",
+        told=told,
+        later=f"{later:,}",
+        numbers=counted(len(numbers), "number"),
+    )
+
+
+def _outcome(view: RunView) -> Text:
     total = len(view.cells)
     if not total:
-        return "The run has no cells."
+        return say("The run has no cells.")
     passed, failed, skipped = (
         len(view.in_state(state))
         for state in (CellState.PASSED, CellState.FAILED, CellState.SKIPPED)
     )
     waiting = total - passed - failed - skipped
-    words = [
-        f"**{passed:,} of {counted(total, 'cell')} passed** ({percent(passed / total)})",
-        f"{failed:,} failed",
-        f"{skipped:,} skipped with a stated reason",
-    ]
-    return ", ".join(words) + (f", {waiting:,} not finished." if waiting else ".")
+    words = say(
+        "**{passed} of {cells} passed** ({share}), {failed} failed, {skipped} skipped with a stated "
+        "reason",
+        passed=f"{passed:,}",
+        cells=counted(total, "cell"),
+        share=percent(passed / total),
+        failed=f"{failed:,}",
+        skipped=f"{skipped:,}",
+    )
+    if waiting:
+        return say("{outcome}, {waiting} not finished.", outcome=words, waiting=f"{waiting:,}")
+    return say("{sentence}.", sentence=words)
 
 
-def _circumstances(view: RunView) -> str:
+def _circumstances(view: RunView) -> Text:
     attempts = sum(len(each.record.attempts) for each in view.cells)
     wall_s = seconds_between(view.run.created, view.run.updated)
-    took = f" over {format_duration(wall_s)}" if wall_s is not None else ""
-    where = f" Device: {devices(view)}." if devices(view) else " The device is not on record."
-    return (
-        f"{counted(attempts, 'attempt')} in {counted(len(view.processes), 'process')} from {shown(view.run.created)} to "
-        f"{shown(view.run.updated)}{took}.{where}"
+    span = say(
+        "{attempts} in {processes} from {began} to {ended}",
+        attempts=counted(attempts, "attempt"),
+        processes=counted(len(view.processes), "process"),
+        began=when(view.run.created),
+        ended=when(view.run.updated),
     )
+    if wall_s is not None:
+        span = say("{span} over {time}", span=span, time=format_duration(wall_s))
+    found = devices(view)
+    where = (
+        say("The device is not on record.")
+        if is_empty(found)
+        else say("Device: {devices}.", devices=found)
+    )
+    return sentences([say("{sentence}.", sentence=span), where])
 
 
-def _speedups(view: RunView) -> str:
+def _speedups(view: RunView) -> list[Block]:
     """Range of the sparse speed-ups over the best dense backend, never the largest one alone."""
     sparse = [each for each in view.cells if each.cell and each.cell.sparsity]
     if view.is_fake or not sparse:
-        return ""
-    found = list(_sparse_ratios(view))
+        return []
+    if any(each.metrics and each.metrics.emulated for each in sparse):
+        return paragraph(
+            say(
+                "Sparse kernels were emulated here, so this run says nothing of their speed: its "
+                "tables have no speed-up of them."
+            )
+        )
+    every = list(_sparse_ratios(view))
+    doubted = doubted_ids(view)
+    found = [each for each in every if not doubted.intersection(_both_sides(*each[:3]))]
     if not found:
-        return "No sparse backend can be compared with a dense one: see the tables below for why."
+        return paragraph(
+            say("No sparse backend can be compared with a dense one: see the tables below for why.")
+        )
     values = [ratio.value for _, _, _, ratio in found]
     group, m, series, ratio = max(found, key=lambda each: each[3].value)
     against = group.best_dense(m)
     largest = group.cells[m, series]
-    text = (
-        f"Sparse backends against the best dense backend of the same cell: "
-        f"{counted(len(found), 'comparison')}, from {min(values):.2f}x to {max(values):.2f}x, "
-        f"median {statistics.median(values):.2f}x. The largest is {group.title}, M = {m}: "
-        f"{series.title} runs at {ratio.value:.2f}x of {against.name if against else 'none'}"
-        f"{view.marks(largest)}. Left out are cells at which a dense backend failed, did not finish "
-        "or was not planned: it might be the best one."
+    text = say(
+        "Sparse backends against the best dense backend of the same cell: {comparisons}, from "
+        "{least}x to {most}x, median {median}x. The largest is {group}, M = {m}: {backend} runs at "
+        "{ratio}x of {dense}{marks}. Left out are cells at which a dense backend failed, did not "
+        "finish or was not planned: it might be the best one.",
+        comparisons=counted(len(found), "comparison"),
+        least=f"{min(values):.2f}",
+        most=f"{max(values):.2f}",
+        median=f"{statistics.median(values):.2f}",
+        group=group.title,
+        m=m,
+        backend=series.head,
+        ratio=f"{ratio.value:.2f}",
+        dense=against.name if against else "",
+        marks=view.marks(largest),
     )
-    return blocks([text, view.note_lines([largest])])
+    left_out = len(every) - len(found)
+    more: list[Text] = []
+    if left_out:
+        more.append(
+            say(
+                "{comparisons} more are left out because one of their two rates is out of line (see "
+                "Anomalies); they reach from {least}x to {most}x.",
+                comparisons=counted(left_out, "comparison"),
+                least=f"{min(ratio.value for *_, ratio in every):.2f}",
+                most=f"{max(ratio.value for *_, ratio in every):.2f}",
+            )
+        )
+    return chain(paragraph(sentences([text, *more])), view.notes([largest]))
+
+
+def _both_sides(group: Group, m: int, series: Series) -> set[str]:
+    return {group.cells[m, series].id, *dense_ids(group, m)}
 
 
 def _sparse_ratios(view: RunView) -> Iterator[tuple[Group, int, Series, Ratio]]:
@@ -128,56 +212,91 @@ def _sparse_ratios(view: RunView) -> Iterator[tuple[Group, int, Series, Ratio]]:
                 yield group, m, series, ratio
 
 
-def _reasons(view: RunView) -> str:
+def _reasons(view: RunView) -> list[Block]:
     """Why cells have no number, the most frequent reason first."""
     missing = view.in_state(CellState.FAILED, CellState.SKIPPED)
     if not missing:
-        return ""
+        return []
     counts = Counter(_reason(each) for each in missing).most_common()
-    lines = [f"{counted(count, 'cell')}: {reason}" for reason, count in counts[:REASONS_SHOWN]]
+    lines: list[Text] = [
+        say("{cells}: {reason}", cells=counted(count, "cell"), reason=reason)
+        for reason, count in counts[:REASONS_SHOWN]
+    ]
     hidden = sum(count for _, count in counts[REASONS_SHOWN:])
     if hidden:
-        lines.append(f"{counted(hidden, 'cell')}: other reasons, see the sections below")
-    return blocks(["Why cells have no number:", bullets(lines)])
+        others = say("other reasons, see the sections below")
+        lines.append(say("{cells}: {reason}", cells=counted(hidden, "cell"), reason=others))
+    return chain(paragraph(say("Why cells have no number:")), bullets(lines))
 
 
-def _reason(view: CellView) -> str:
+def _reason(view: CellView) -> Text:
     if view.state is CellState.FAILED:
-        meaning = advice.explain(view.failure_class).what
-        return f"failed with {code(view.failure_class)} ({meaning})"
+        meaning = Recorded(advice.explain(view.failure_class).what, is_ours=True)
+        return say(
+            "failed with `{failure_class}` ({meaning})",
+            failure_class=view.failure_class,
+            meaning=meaning,
+        )
     verdict = str(view.planned.get("verdict"))
     if verdict in advice.PLAN_VERDICTS:
-        return f"skipped as {code(verdict)} ({advice.PLAN_VERDICTS[verdict]})"
-    return plain(view.missing)
+        return say(
+            "skipped as `{verdict}` ({meaning})",
+            verdict=verdict,
+            meaning=advice.PLAN_VERDICTS[verdict],
+        )
+    return view.missing_text
 
 
-def _next_steps(view: RunView) -> str:
-    steps = list(_steps(view))
-    return blocks(["What to do next:", bullets(steps)]) if steps else ""
+def _next_steps(view: RunView) -> list[Block]:
+    steps = list(_foreign_steps(view) if view.imported else _steps(view))
+    return chain(paragraph(say("What to do next:")), bullets(steps)) if steps else []
 
 
-def _steps(view: RunView) -> Iterator[str]:
+def _steps(view: RunView) -> Iterator[Text]:
     waiting = view.in_state(CellState.PENDING, CellState.RUNNING)
     if waiting:
-        yield (
-            f"{counted(len(waiting), 'cell')} did not finish: "
-            f"`slidesparse run {view.folder}/matrix.yaml` resumes this run."
+        yield say(
+            "{cells} did not finish: `slidesparse run {folder}/matrix.yaml` resumes this run.",
+            cells=counted(len(waiting), "cell"),
+            folder=view.folder,
         )
     skipped = view.in_state(CellState.SKIPPED)
     refused = [v for v in skipped if v.planned.get("verdict") == FitVerdict.DOES_NOT_FIT]
     if refused:
-        yield (
-            f"{counted(len(refused), 'cell')} did not fit by the plan's estimate: `infeasible: try` "
-            "in the matrix starts such cells all the same."
+        yield say(
+            "{cells} did not fit by the plan's estimate: `infeasible: try` in the matrix starts such "
+            "cells all the same.",
+            cells=counted(len(refused), "cell"),
         )
     failed = view.in_state(CellState.FAILED)
-    counts = Counter(each.failure_class for each in failed)
-    for failure_class, count in counts.most_common(REASONS_SHOWN):
-        text = advice.explain(failure_class).advice
-        yield f"{code(failure_class)} ({counted(count, 'cell')}): {text}"
+    yield from _class_advice(failed)
     retryable = [each for each in failed if each.failure and each.failure.retryable]
     if retryable:
-        yield (
-            f"{counted(len(retryable), 'cell')} failed in a way that another attempt may mend: "
-            f"`slidesparse retry {view.inputs.run_folder.name} --failed`."
+        yield say(
+            "{cells} failed in a way that another attempt may mend: "
+            "`slidesparse retry {run} --failed`.",
+            cells=counted(len(retryable), "cell"),
+            run=view.inputs.run_folder.name,
+        )
+
+
+def _foreign_steps(view: RunView) -> Iterator[Text]:
+    """Nothing of an imported run can be resumed; its matrix can be run anew, with proof."""
+    yield from _class_advice(view.in_state(CellState.FAILED))
+    if view.cells:
+        yield say(
+            "`slidesparse run {folder}/matrix.yaml` measures the same cells here, with a proof of M "
+            "and kernel and with intervals; `slidesparse compare` then shows both side by side.",
+            folder=view.folder,
+        )
+
+
+def _class_advice(failed: list[CellView]) -> Iterator[Text]:
+    counts = Counter(each.failure_class for each in failed)
+    for failure_class, count in counts.most_common(REASONS_SHOWN):
+        yield say(
+            "`{failure_class}` ({cells}): {advice}",
+            failure_class=Code(failure_class),
+            cells=counted(count, "cell"),
+            advice=Recorded(advice.explain(failure_class).advice, is_ours=True),
         )

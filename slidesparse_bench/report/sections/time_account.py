@@ -2,89 +2,127 @@
 
 from __future__ import annotations
 
+from slidesparse_bench.report.blocks import Block, Head, chain, grid, heading, paragraph, right
 from slidesparse_bench.report.clock import TimeAccount, account_of
-from slidesparse_bench.report.markdown import blocks, counted, percent
-from slidesparse_bench.report.table import Column, Table, as_markdown
+from slidesparse_bench.report.markdown import percent
 from slidesparse_bench.report.view import RunView
+from slidesparse_bench.report.words import Text, counted, say, sentences
 from slidesparse_bench.units import format_duration
 
 
-def section(view: RunView) -> str:
+def section(view: RunView) -> list[Block]:
     account = account_of(view)
     attempts = sum(len(each.record.attempts) for each in view.cells)
     if not attempts:
-        return blocks(["## Time", "No attempt is on record."])
-    return blocks(
-        [
-            "## Time",
-            _parts(account) if account.attempts_s else "No attempt recorded its duration.",
-            " ".join(
+        return chain(heading(2, say("Time")), paragraph(say("No attempt is on record.")))
+    return chain(
+        heading(2, say("Time")),
+        _parts(view, account),
+        paragraph(
+            sentences(
                 [
-                    f"{counted(attempts, 'attempt')} in {_processes(view)}.",
-                    *_wall_clock(account),
+                    say(
+                        "{attempts} in {processes}.",
+                        attempts=counted(attempts, "attempt"),
+                        processes=_processes(view),
+                    ),
+                    *_wall_clock(view, account),
                     *_estimate(view),
                     *_untimed(account),
                 ]
-            ),
-        ]
+            )
+        ),
     )
 
 
-def _processes(view: RunView) -> str:
+def _processes(view: RunView) -> Text:
     """`6 worker processes: 1 engine that cells shared (5 attempts), 5 for one attempt each`."""
+    if view.imported:
+        return counted(len(view.processes), "process")
     shared = [served for served in view.processes if served[0][1].engine is not None]
     own = len(view.processes) - len(shared)
     started = counted(len(view.processes), "worker process")
     if not shared:
         return started
-    served = counted(sum(map(len, shared)), "attempt")
-    alone = f", {own:,} for one attempt each" if own else ""
-    return f"{started}: {counted(len(shared), 'engine')} that cells shared ({served}){alone}"
-
-
-def _parts(account: TimeAccount) -> str:
-    parts = (
-        ("measurement (the generate calls that count)", account.measuring_s),
-        ("start-up of their processes, until the engine was ready", account.starting_s),
-        ("the rest of these attempts: warm-up, proof, shut-down", account.rest_of_measured_s),
-        ("other attempts: failed, or their number does not count", account.discarded_s),
-        ("all attempts", account.attempts_s),
+    told = say(
+        "{processes}: {engines} that cells shared ({attempts})",
+        processes=started,
+        engines=counted(len(shared), "engine"),
+        attempts=counted(sum(map(len, shared)), "attempt"),
     )
-    rows = tuple(
+    return say("{shared}, {own} for one attempt each", shared=told, own=f"{own:,}") if own else told
+
+
+def _parts(view: RunView, account: TimeAccount) -> list[Block]:
+    if not account.attempts_s:
+        return paragraph(say("No attempt recorded its duration."))
+    parts = (
+        (say("measurement (the generate calls that count)"), account.measuring_s),
+        (say("start-up of their processes, until the engine was ready"), account.starting_s),
+        (
+            say("the rest of these attempts: start-up, warm-up, shut-down")
+            if view.imported
+            else say("the rest of these attempts: warm-up, proof, shut-down"),
+            account.rest_of_measured_s,
+        ),
+        (say("other attempts: failed, or their number does not count"), account.discarded_s),
+        (say("all attempts"), account.attempts_s),
+    )
+    title = say("time in attempts")
+    rows = [
         (name, format_duration(seconds), percent(seconds / account.attempts_s))
         for name, seconds in parts
-    )
-    columns = (Column("time in attempts"), Column("sum", right=True), Column("share", right=True))
-    return as_markdown(Table(columns, rows))
-
-
-def _wall_clock(account: TimeAccount) -> list[str]:
-    if account.wall_s is None:
-        return ["The timestamps of the run do not tell its wall-clock time."]
-    texts = [
-        f"Wall-clock time from the first to the last event: {format_duration(account.wall_s)}."
+        if seconds or not view.imported
     ]
-    if account.busy_s is not None:
-        idle = max(0.0, account.wall_s - account.busy_s)
-        texts.append(
-            f"An attempt was running for {format_duration(account.busy_s)} of it; the other "
-            f"{format_duration(idle)} went into planning, waiting for device memory, clean-up "
-            "between attempts, and pauses of the run."
+    return grid(title, [Head(title), *right(say("sum"), say("share"))], rows)
+
+
+def _wall_clock(view: RunView, account: TimeAccount) -> list[Text]:
+    if account.wall_s is None:
+        return [say("The timestamps of the run do not tell its wall-clock time.")]
+    texts: list[Text] = [
+        say(
+            "Wall-clock time from the first to the last event: {time}.",
+            time=format_duration(account.wall_s),
         )
-        if account.recorded_s > 1.05 * account.busy_s > 0:
-            overlap = account.recorded_s / account.busy_s
-            texts.append(f"On average {overlap:.1f} attempts ran at once.")
+    ]
+    if account.busy_s is None:
+        return texts
+    idle = max(0.0, account.wall_s - account.busy_s)
+    busy, rest = format_duration(account.busy_s), format_duration(idle)
+    if view.imported:
+        texts.append(
+            say(
+                "An attempt was running for {busy} of it; what happened in the other {rest} is not "
+                "on record.",
+                busy=busy,
+                rest=rest,
+            )
+        )
+    else:
+        texts.append(
+            say(
+                "An attempt was running for {busy} of it; the other {rest} went into planning, "
+                "waiting for device memory, clean-up between attempts, and pauses of the run.",
+                busy=busy,
+                rest=rest,
+            )
+        )
+    if account.recorded_s > 1.05 * account.busy_s > 0:
+        overlap = account.recorded_s / account.busy_s
+        texts.append(say("On average {n} attempts ran at once.", n=f"{overlap:.1f}"))
     return texts
 
 
-def _estimate(view: RunView) -> list[str]:
+def _estimate(view: RunView) -> list[Text]:
     estimate = view.inputs.plan.get("estimate_s")
     if not isinstance(estimate, (int, float)):
         return []
-    return [f"The plan had estimated {format_duration(estimate)}."]
+    return [say("The plan had estimated {time}.", time=format_duration(estimate))]
 
 
-def _untimed(account: TimeAccount) -> list[str]:
+def _untimed(account: TimeAccount) -> list[Text]:
     if not account.untimed:
         return []
-    return [f"{counted(account.untimed, 'attempt')} recorded no duration and count as 0."]
+    attempts = counted(account.untimed, "attempt")
+    return [say("{attempts} recorded no duration and count as 0.", attempts=attempts)]
