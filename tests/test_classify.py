@@ -608,6 +608,26 @@ def test_log_of_a_run_that_worked_is_success_noise(tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    "result",
+    [
+        "Throughput: 77.56 requests/s, 1318.48 total tokens/s, 77.56 output tokens/s",
+        "Avg latency: 1.2345 seconds",
+        "Request throughput (req/s):              12.34     ",
+    ],
+)
+def test_result_of_every_vllm_benchmark_is_one(tmp_path, result):
+    log = tmp_path / "bench.log"
+    log.write_text(f"ERROR 01-26 10:00:00 [x.py:1] no cache\n{result}\nBroken pipe\n")
+    assert classify_log_file(log)["class"] == "success_noise"
+
+
+def test_benchmark_in_which_no_request_was_served_is_no_result(tmp_path):
+    log = tmp_path / "bench.log"
+    log.write_text("ERROR 01-26 10:00:00 [x.py:1] no server\nRequest throughput (req/s):   0.00 \n")
+    assert classify_log_file(log)["class"] == "unknown"
+
+
 def test_failure_after_a_printed_result_is_a_failure(tmp_path):
     log = tmp_path / "bench.log"
     log.write_text("Throughput: 77.56 requests/s\n" + "\n".join(engine_death(KV_TOO_SMALL)))
