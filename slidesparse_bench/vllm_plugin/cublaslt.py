@@ -21,12 +21,10 @@ from slidesparse_bench.vllm_plugin.gemm import (
     CUDA_TYPES,
     WORKSPACE_BYTES,
     Number,
-    Plans,
-    Workspace,
+    Operands,
+    PlannedGemm,
     capturing,
-    current_stream,
     padded_columns,
-    problem_of,
 )
 
 _TRANSPOSE = 1
@@ -41,13 +39,14 @@ _RESULT_BYTES = 96
 """`cublasLtMatmulHeuristicResult_t`: algorithm 64, workspace 8, state 4, waves 4, reserved 16."""
 
 
-class CublasltGemm:
+class CublasltGemm(PlannedGemm["_Plan"]):
     """Dense GEMMs on one device; arguments as for `CusparseltGemm`."""
 
     name = "cublaslt"
     emulated = False
 
     def __init__(self, device: torch.device, cache_folder: Path | None) -> None:
+        super().__init__(device)
         with torch.cuda.device(device):
             self._handle = cublasLt.create()
         self.version = str(cublasLt.get_version())
@@ -57,8 +56,6 @@ class CublasltGemm:
             torch.cuda.get_device_name(device),
             _is_algorithm,
         )
-        self._plans: Plans[_Plan] = Plans()
-        self._workspace = Workspace(device)
 
     def pack(self, weight: torch.Tensor) -> torch.Tensor:
         """Weights `[n, k]`, k padded with zeros to a multiple of 16 if need be."""
@@ -70,34 +67,21 @@ class CublasltGemm:
             return torch.int32
         return torch.bfloat16 if out_dtype == torch.bfloat16 else torch.float32
 
-    def multiply(
-        self, q_x: torch.Tensor, packed: torch.Tensor, n: int, raw_dtype: torch.dtype
-    ) -> torch.Tensor:
-        """`[m, n]` sums of `q_x: [m, k]` and weights `[n, k]`; m a multiple of 16."""
-        m, k = q_x.shape
-        raw = torch.empty((m, n), dtype=raw_dtype, device=q_x.device)
-        stream = current_stream(q_x.device)
-        plan = self._plans.get(
-            (m, n, k, q_x.dtype, raw_dtype), lambda: self._plan(q_x, packed, raw, stream)
-        )
-        plan.run(q_x, packed, raw, self._workspace.pointer(stream), stream)
-        return raw
-
-    def algorithm_of(self, problem: Problem) -> str:
-        return self._plans.algorithm_of(problem)
-
     def _plan(
-        self, q_x: torch.Tensor, packed: torch.Tensor, raw: torch.Tensor, stream: int
+        self,
+        problem: Problem,
+        input_dtype: torch.dtype,
+        raw_dtype: torch.dtype,
+        operands: Operands,
     ) -> _Plan:
-        problem = problem_of(raw.shape[0], raw.shape[1], q_x.shape[1], q_x.dtype, raw.dtype)
-        plan = _Plan(self._handle, problem, q_x.dtype, raw.dtype)
+        plan = _Plan(self._handle, problem, input_dtype, raw_dtype)
         known = self._algorithms.get(problem)
         if known is not None and plan.accepts(bytes.fromhex(known["opaque"])):
             return plan
         if capturing():
             plan.provisional = True
             return plan
-        fastest = plan.search(q_x, packed, raw, self._workspace.pointer(stream), stream)
+        fastest = plan.search(operands)
         if known is None and fastest is not None:
             self._algorithms.put(problem, {"opaque": fastest.hex()})
         return plan
@@ -149,26 +133,20 @@ class _Plan:
         self._x = layout(input_dtype, k, m)
         self._out = layout(output_dtype, n, m)
 
-    def run(
-        self,
-        q_x: torch.Tensor,
-        packed: torch.Tensor,
-        raw: torch.Tensor,
-        workspace: int,
-        stream: int,
-    ) -> None:
+    def run(self, operands: Operands) -> None:
+        q_x, packed, raw, workspace, stream = operands
         cublasLt.matmul(
             self._handle,
             self._operation,
             self._one.address,
-            packed.data_ptr(),
+            packed,
             self._weight,
-            q_x.data_ptr(),
+            q_x,
             self._x,
             self._zero.address,
-            raw.data_ptr(),
+            raw,
             self._out,
-            raw.data_ptr(),
+            raw,
             self._out,
             self._algorithm_address,
             workspace,
@@ -198,14 +176,7 @@ class _Plan:
             self._use(self._choices[0])
         return fits
 
-    def search(
-        self,
-        q_x: torch.Tensor,
-        packed: torch.Tensor,
-        raw: torch.Tensor,
-        workspace: int,
-        stream: int,
-    ) -> bytes | None:
+    def search(self, operands: Operands) -> bytes | None:
         """Time every algorithm on the data at hand and keep the fastest; overwrites `raw`.
 
         Returns:
@@ -215,9 +186,7 @@ class _Plan:
         for algorithm in self._choices:
             self._use(algorithm)
             with contextlib.suppress(cublasLt.cuBLASLtError):
-                times[algorithm] = _milliseconds(
-                    lambda: self.run(q_x, packed, raw, workspace, stream)
-                )
+                times[algorithm] = _milliseconds(lambda: self.run(operands))
         fastest = min(times, key=lambda algorithm: times[algorithm], default=None)
         self._use(fastest or self._choices[0])
         return fastest

@@ -21,11 +21,10 @@ from slidesparse_bench.vllm_plugin.gemm import (
     CUDA_TYPES,
     WORKSPACE_BYTES,
     Number,
-    Plans,
-    Workspace,
+    Operands,
+    PlannedGemm,
     capturing,
     current_stream,
-    problem_of,
 )
 
 _NON_TRANSPOSE, _TRANSPOSE = 0, 1
@@ -37,11 +36,12 @@ _ATTRIBUTES = {
     "split_k_mode": cusparseLt.MatmulAlgAttribute.SPLIT_K_MODE,
     "split_k_buffers": cusparseLt.MatmulAlgAttribute.SPLIT_K_BUFFERS,
 }
+_ONE, _ZERO = Number(ctypes.c_float, 1.0), Number(ctypes.c_float, 0.0)
 DEFAULT: dict[str, Any] = {"config_id": 0}
 """The algorithm that a new selection begins with, and the fallback when a search fails."""
 
 
-class CusparseltGemm:
+class CusparseltGemm(PlannedGemm["_Plan"]):
     """2:4 sparse GEMMs on one device.
 
     Args:
@@ -53,6 +53,7 @@ class CusparseltGemm:
     emulated = False
 
     def __init__(self, device: torch.device, cache_folder: Path | None) -> None:
+        super().__init__(device)
         with torch.cuda.device(device):
             self._handle = cusparseLt.init()
         self.version = _version(cusparseLt.get_version(self._handle))
@@ -63,9 +64,6 @@ class CusparseltGemm:
             torch.cuda.get_device_name(device),
             _is_algorithm,
         )
-        self._plans: Plans[_Plan] = Plans()
-        self._workspace = Workspace(device)
-        self._one, self._zero = Number(ctypes.c_float, 1.0), Number(ctypes.c_float, 0.0)
 
     def pack(self, weight: torch.Tensor) -> torch.Tensor:
         """Compress weights that are 2:4.
@@ -111,30 +109,17 @@ class CusparseltGemm:
             return torch.bfloat16
         return torch.int32 if input_dtype == torch.int8 else torch.float32
 
-    def multiply(
-        self, q_x: torch.Tensor, packed: torch.Tensor, n: int, raw_dtype: torch.dtype
-    ) -> torch.Tensor:
-        """`[m, n]` sums of `q_x: [m, k]` and the packed weights; m a multiple of 16."""
-        m, k = q_x.shape
-        raw = torch.empty((m, n), dtype=raw_dtype, device=q_x.device)
-        stream = current_stream(q_x.device)
-        plan = self._plans.get(
-            (m, n, k, q_x.dtype, raw_dtype), lambda: self._plan(q_x, packed, raw, stream)
-        )
-        self._call(cusparseLt.matmul, plan, q_x, packed, raw, stream)
-        return raw
-
-    def algorithm_of(self, problem: Problem) -> str:
-        return self._plans.algorithm_of(problem)
-
     def _plan(
-        self, q_x: torch.Tensor, packed: torch.Tensor, raw: torch.Tensor, stream: int
+        self,
+        problem: Problem,
+        input_dtype: torch.dtype,
+        raw_dtype: torch.dtype,
+        operands: Operands,
     ) -> _Plan:
-        problem = problem_of(raw.shape[0], raw.shape[1], q_x.shape[1], q_x.dtype, raw.dtype)
-        types = (q_x.dtype, raw.dtype)
+        types = (input_dtype, raw_dtype)
         known = self._algorithms.get(problem)
         if known is None and not capturing():
-            known = self._search(problem, q_x, packed, raw, stream)
+            known = self._search(problem, *types, operands)
         if known is None:
             return _Plan(self._handle, problem, *types, DEFAULT, provisional=True)
         try:
@@ -145,16 +130,14 @@ class CusparseltGemm:
     def _search(
         self,
         problem: Problem,
-        q_x: torch.Tensor,
-        packed: torch.Tensor,
-        raw: torch.Tensor,
-        stream: int,
+        input_dtype: torch.dtype,
+        raw_dtype: torch.dtype,
+        operands: Operands,
     ) -> dict[str, Any]:
-        """cuSPARSELt's own search, on the data at hand; overwrites `raw`."""
-        plan = _Plan(self._handle, problem, q_x.dtype, raw.dtype, DEFAULT)
+        """What cuSPARSELt's own search finds; overwrites `raw`."""
+        plan = _Plan(self._handle, problem, input_dtype, raw_dtype, DEFAULT)
         try:
-            self._call(cusparseLt.matmul_search, plan, q_x, packed, raw, stream)
-            algorithm = plan.selected()
+            algorithm = plan.search(operands)
             self._algorithms.put(problem, algorithm)
         except cusparseLt.cuSPARSELtError as error:
             print(f"slidesparse: cuSPARSELt search failed for {problem.key}: {error}", flush=True)
@@ -163,31 +146,6 @@ class CusparseltGemm:
         finally:
             plan.close()
         return algorithm
-
-    def _call(
-        self,
-        function: Callable[..., None],
-        plan: _Plan,
-        q_x: torch.Tensor,
-        packed: torch.Tensor,
-        raw: torch.Tensor,
-        stream: int,
-    ) -> None:
-        """`matmul` or `matmul_search`, which take the same."""
-        streams = ctypes.c_void_p(stream)
-        function(
-            self._handle,
-            plan.plan,
-            self._one.address,
-            packed.data_ptr(),
-            q_x.data_ptr(),
-            self._zero.address,
-            raw.data_ptr(),
-            raw.data_ptr(),
-            self._workspace.pointer(stream),
-            ctypes.addressof(streams),
-            1,
-        )
 
     def _check_pattern(self, weight: torch.Tensor, description: int, stream: int) -> None:
         wrong = torch.zeros(1, dtype=torch.int32, device=weight.device)
@@ -269,6 +227,36 @@ class _Plan:
                 f"{problem.key}: the algorithm wants {workspace_bytes} bytes of workspace, "
                 f"{WORKSPACE_BYTES} are kept"
             )
+
+    def run(self, operands: Operands) -> None:
+        self._call(cusparseLt.matmul, operands)
+
+    def search(self, operands: Operands) -> dict[str, Any]:
+        """Select the fastest algorithm on the data at hand.
+
+        Raises:
+            cuSPARSELtError: none of them runs.
+        """
+        self._call(cusparseLt.matmul_search, operands)
+        return self.selected()
+
+    def _call(self, function: Callable[..., None], operands: Operands) -> None:
+        """`matmul` or `matmul_search`, which take the same."""
+        q_x, packed, raw, workspace, stream = operands
+        streams = ctypes.c_void_p(stream)
+        function(
+            self._handle,
+            self.plan,
+            _ONE.address,
+            packed,
+            q_x,
+            _ZERO.address,
+            raw,
+            raw,
+            workspace,
+            ctypes.addressof(streams),
+            1,
+        )
 
     def selected(self) -> dict[str, Any]:
         """What is selected now, as the next plan can ask for it."""

@@ -8,9 +8,10 @@ orientation for int8 (H200, 0.8.0), and cuBLASLt supports FP8 in no other before
 from __future__ import annotations
 
 import ctypes
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 
@@ -106,6 +107,16 @@ class Workspace:
         return int(memory.data_ptr())
 
 
+class Operands(NamedTuple):
+    """Addresses of what one call reads and writes, and its `cudaStream_t`."""
+
+    q_x: int
+    packed: int
+    raw: int
+    workspace: int
+    stream: int
+
+
 class Plan(Protocol):
     """One problem, ready to run.
 
@@ -114,6 +125,9 @@ class Plan(Protocol):
 
     algorithm: str
     provisional: bool
+
+    def run(self, operands: Operands) -> None:
+        """Launch it."""
 
     def close(self) -> None:
         """Give the library's handles back. Captured graphs do not need them."""
@@ -146,6 +160,47 @@ class Plans(Generic[PlanT]):
             if problem_of(*key) == problem:  # type: ignore[arg-type]
                 return plan.algorithm
         return "of a plan no longer kept"
+
+
+class PlannedGemm(ABC, Generic[PlanT]):
+    """What both libraries do for a call: find the plan of its problem, or make it, and run it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._plans: Plans[PlanT] = Plans()
+        self._workspace = Workspace(device)
+
+    def multiply(
+        self, q_x: torch.Tensor, packed: torch.Tensor, n: int, raw_dtype: torch.dtype
+    ) -> torch.Tensor:
+        """`[m, n]` sums of `q_x: [m, k]` and the packed weights; m a multiple of 16."""
+        m, k = q_x.shape
+        raw = torch.empty((m, n), dtype=raw_dtype, device=q_x.device)
+        stream = current_stream(q_x.device)
+        operands = Operands(
+            q_x.data_ptr(),
+            packed.data_ptr(),
+            raw.data_ptr(),
+            self._workspace.pointer(stream),
+            stream,
+        )
+        key = (m, n, k, q_x.dtype, raw_dtype)
+        plan = self._plans.get(key, lambda: self._plan(problem_of(*key), *key[3:], operands))
+        plan.run(operands)
+        return raw
+
+    def algorithm_of(self, problem: Problem) -> str:
+        """The algorithm that ran a problem last."""
+        return self._plans.algorithm_of(problem)
+
+    @abstractmethod
+    def _plan(
+        self,
+        problem: Problem,
+        input_dtype: torch.dtype,
+        raw_dtype: torch.dtype,
+        operands: Operands,
+    ) -> PlanT:
+        """A plan with the best algorithm that is known, or that a search on the operands finds."""
 
 
 class Number:

@@ -1,0 +1,218 @@
+"""What cusparselt.py and cublaslt.py do with their libraries, which are fakes here."""
+
+import importlib
+import sys
+import types
+
+import pytest
+import torch
+from fake_nvmath import FakeCublasLt, FakeCusparseLt
+
+from slidesparse_bench.vllm_plugin import gemm
+from slidesparse_bench.vllm_plugin.algorithms import Problem
+
+CPU = torch.device("cpu")
+PROBLEM = Problem(16, 32, 64, "int8", "bfloat16")
+STREAM = 4711
+
+
+@pytest.fixture
+def capture(monkeypatch):
+    """Whether a CUDA graph is being captured, as the libraries see it."""
+    state = types.SimpleNamespace(on=False)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: state.on)
+    return state
+
+
+@pytest.fixture
+def load(monkeypatch, capture):
+    """A module of ours with a fake in place of its binding."""
+    monkeypatch.setattr(torch.cuda, "device", lambda device: torch.no_grad())
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H200")
+
+    def loaded(name, fake):
+        bindings = types.ModuleType("nvmath.bindings")
+        bindings.cusparseLt = fake
+        bindings.cublasLt = fake
+        monkeypatch.setitem(sys.modules, "nvmath", types.ModuleType("nvmath"))
+        monkeypatch.setitem(sys.modules, "nvmath.bindings", bindings)
+        module = f"slidesparse_bench.vllm_plugin.{name}"
+        monkeypatch.delitem(sys.modules, module, raising=False)
+        fresh = importlib.import_module(module)
+        monkeypatch.setattr(gemm, "current_stream", lambda device: STREAM)
+        if hasattr(fresh, "_milliseconds"):
+            monkeypatch.setattr(fresh, "_milliseconds", timed)
+        return fresh
+
+    yield loaded
+    for name in ("cusparselt", "cublaslt"):
+        sys.modules.pop(f"slidesparse_bench.vllm_plugin.{name}", None)
+
+
+def timed(work):
+    """The second algorithm is the fastest."""
+    work()
+    timed.calls = getattr(timed, "calls", 0) + 1
+    return 1.0 if timed.calls % 3 == 2 else 2.0
+
+
+@pytest.fixture
+def sparse(load, tmp_path):
+    def library(fake, folder=tmp_path):
+        return load("cusparselt", fake).CusparseltGemm(CPU, folder)
+
+    return library
+
+
+@pytest.fixture
+def dense(load, tmp_path):
+    def library(fake):
+        timed.calls = 0
+        return load("cublaslt", fake).CublasltGemm(CPU, tmp_path)
+
+    return library
+
+
+def operands(m=16, n=32, k=64):
+    return torch.zeros((m, k), dtype=torch.int8), torch.zeros(n * k, dtype=torch.uint8)
+
+
+def multiply(library, m=16):
+    q_x, packed = operands(m)
+    return library.multiply(q_x, packed, 32, torch.bfloat16)
+
+
+# cuSPARSELt
+
+
+def test_a_problem_is_searched_once_and_planned_once(sparse):
+    fake = FakeCusparseLt()
+    library = sparse(fake)
+    for _ in range(3):
+        multiply(library)
+    assert (fake.searches, [call[0] for call in fake.calls]) == (1, [7, 7, 7])
+    assert sorted(fake.handles.open.values()) == [
+        "matrix", "matrix", "matrix", "operation", "plan", "selection",
+    ]  # fmt: skip
+
+
+def test_the_call_gets_the_operands_with_a_factor_of_one_and_this_threads_stream(sparse):
+    fake = FakeCusparseLt()
+    library = sparse(fake)
+    q_x, packed = operands()
+    raw = library.multiply(q_x, packed, 32, torch.bfloat16)
+    assert raw.shape == (16, 32)
+    [(_, *addresses, one, zero, stream, count)] = fake.calls
+    assert addresses == [packed.data_ptr(), q_x.data_ptr(), raw.data_ptr()]
+    assert (one, zero, stream, count) == (1.0, 0.0, STREAM, 1)
+
+
+def test_the_next_process_finds_the_algorithm_on_disk(sparse):
+    multiply(sparse(FakeCusparseLt()))
+    fake = FakeCusparseLt(best=3)
+    library = sparse(fake)
+    multiply(library)
+    assert (fake.searches, fake.calls[0][0]) == (0, 7)
+    assert '"config_id": 7' in library.algorithm_of(PROBLEM)
+
+
+def test_a_search_that_fails_leaves_the_default_and_nothing_on_disk(sparse, tmp_path, capsys):
+    library = sparse(fake := FakeCusparseLt(search_fails=True))
+    multiply(library)
+    multiply(library)
+    assert (fake.searches, [call[0] for call in fake.calls]) == (1, [0, 0])
+    assert "search failed" in capsys.readouterr().out
+    assert list(tmp_path.rglob("*.json")) == []
+
+
+def test_an_algorithm_that_this_m_cannot_run_gives_way_to_the_default(sparse):
+    multiply(sparse(FakeCusparseLt()))
+    fake = FakeCusparseLt(refused=[7])
+    library = sparse(fake)
+    multiply(library)
+    assert fake.calls[0][0] == 0
+    assert '"config_id": 0' in library.algorithm_of(PROBLEM)
+    assert len(fake.handles.open) == 6  # of the refused plan nothing is left
+
+
+def test_an_algorithm_that_wants_too_much_workspace_gives_way_to_the_default(sparse):
+    fake = FakeCusparseLt(workspace_bytes=2**40)
+    multiply(sparse(fake))
+    assert fake.calls[0][0] == 0
+    assert len(fake.handles.open) == 6
+
+
+def test_nothing_is_searched_while_a_graph_is_captured_but_soon_after(sparse, capture):
+    fake = FakeCusparseLt()
+    library = sparse(fake)
+    capture.on = True
+    multiply(library)
+    multiply(library)
+    assert (fake.searches, [call[0] for call in fake.calls]) == (0, [0, 0])
+    capture.on = False
+    multiply(library)
+    assert (fake.searches, fake.calls[-1][0]) == (1, 7)
+    assert len(fake.handles.open) == 6
+
+
+def test_each_m_of_a_bucket_has_a_plan_of_its_own_and_one_search_serves_all(sparse):
+    fake = FakeCusparseLt()
+    library = sparse(fake)
+    for m in (32, 48, 64):
+        multiply(library, m)
+    assert fake.searches == 2  # buckets of 32 and of 64
+
+
+# cuBLASLt
+
+
+def test_the_fastest_of_what_the_heuristic_offers_runs(dense):
+    fake = FakeCublasLt()
+    library = dense(fake)
+    multiply(library)
+    assert fake.calls[-1] == bytes([2]) * 64
+    assert library.algorithm_of(PROBLEM) == (bytes([2]) * 64).hex()
+
+
+def test_a_known_algorithm_is_not_searched_again(dense):
+    multiply(dense(FakeCublasLt()))
+    fake = FakeCublasLt()
+    multiply(dense(fake))
+    assert fake.calls == [bytes([2]) * 64]
+
+
+def test_algorithms_that_do_not_run_are_passed_over(dense):
+    fake = FakeCublasLt(broken=[1])
+    multiply(dense(fake))
+    assert fake.calls[-1][0] in (2, 3)
+
+
+def test_a_known_algorithm_that_this_m_cannot_run_is_searched_anew_and_kept_for_the_others(
+    dense, tmp_path
+):
+    multiply(dense(FakeCublasLt()))
+    [kept] = tmp_path.rglob("*.json")
+    before = kept.read_text()
+    fake = FakeCublasLt(broken=[2])
+    multiply(dense(fake))
+    assert fake.calls[-1][0] != 2
+    assert kept.read_text() == before
+
+
+def test_no_algorithm_at_all_is_an_error_and_leaks_nothing(dense):
+    fake = FakeCublasLt(offered=0)
+    library = dense(fake)
+    with pytest.raises(ValueError, match="no algorithm"):
+        multiply(library)
+    assert fake.handles.open == {}
+
+
+def test_while_a_graph_is_captured_the_heuristics_choice_runs(dense, capture):
+    fake = FakeCublasLt()
+    library = dense(fake)
+    capture.on = True
+    multiply(library)
+    assert fake.calls == [bytes([1]) * 64]
+    capture.on = False
+    multiply(library)
+    assert fake.calls[-1][0] == 2
