@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slidesparse_bench.vllm_plugin.algorithms import M_STEP, AlgorithmCache, Problem
-from slidesparse_bench.wire import SCHEMA_VERSION
 
 ALGORITHM = {"config_id": 7, "split_k": 1}
 M = st.integers(1, 2**20)
@@ -34,7 +33,7 @@ def file_of(folder, problem):
 
 @given(M)
 def test_bucket_is_the_next_power_of_two(m):
-    bucket = a_problem(m).bucket
+    bucket = a_problem(m).searched.m
     assert bucket.bit_count() == 1
     assert m <= bucket
     assert bucket < 2 * m or bucket == M_STEP
@@ -43,12 +42,12 @@ def test_bucket_is_the_next_power_of_two(m):
 @given(M, M)
 def test_larger_problems_never_have_smaller_buckets(one, other):
     small, large = sorted((one, other))
-    assert a_problem(small).bucket <= a_problem(large).bucket
+    assert a_problem(small).searched.m <= a_problem(large).searched.m
 
 
 @given(M, M)
 def test_one_search_serves_exactly_the_m_of_one_bucket(one, other):
-    same_bucket = a_problem(one).bucket == a_problem(other).bucket
+    same_bucket = a_problem(one).searched.m == a_problem(other).searched.m
     assert (a_problem(one).key == a_problem(other).key) == same_bucket
 
 
@@ -56,7 +55,7 @@ def test_one_search_serves_exactly_the_m_of_one_bucket(one, other):
     ("m", "bucket"), [(1, 16), (16, 16), (17, 32), (512, 512), (513, 1024), (65536, 65536)]
 )
 def test_bucket_of_some_sizes(m, bucket):
-    assert a_problem(m).bucket == bucket
+    assert a_problem(m).searched.m == bucket
 
 
 @pytest.mark.parametrize(
@@ -83,12 +82,11 @@ def test_next_process_finds_what_this_one_searched(tmp_path):
     assert a_cache(tmp_path).get(a_problem(m=512)) == ALGORITHM
 
 
-def test_the_file_says_which_m_was_searched(tmp_path):
+def test_the_file_holds_the_algorithm_and_its_name_the_m_that_was_searched(tmp_path):
     a_cache(tmp_path).put(a_problem(m=500), ALGORITHM)
-    content = json.loads(file_of(tmp_path, a_problem()).read_text())
-    assert content == {
-        "schema_version": SCHEMA_VERSION, "searched_m": 500, "algorithm": ALGORITHM,
-    }  # fmt: skip
+    path = file_of(tmp_path, a_problem(m=500))
+    assert path.name.startswith("m512-")
+    assert json.loads(path.read_text())["algorithm"] == ALGORITHM
 
 
 @pytest.mark.parametrize(

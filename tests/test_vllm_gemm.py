@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from slidesparse_bench.cell import Sparsity
+from slidesparse_bench.vllm_plugin.sparsity import stretched_k
+
 pytest.importorskip("vllm", reason="needs the cpu extra")
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 
@@ -26,6 +29,16 @@ measurement: {fixed_iterations: 2, min_warmup_s: 0, lead_in_s: 0}
 cpu_memory_gib: 0.1
 """
 """tiny-qwen has biases and merged qkv; torch.compile is on, which is what users run."""
+
+TWO_RANKS = """
+name: ranks
+models: [tiny-qwen]
+quantization: [int8]
+backends: [cusparselt: {sparsity: [2:8]}]
+stages: {prefill: {M: [16]}}
+engine_args: {tensor_parallel_size: 2, enforce_eager: true}
+measurement: {fixed_iterations: 2, min_warmup_s: 0, lead_in_s: 0}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +95,29 @@ def test_no_speed_up_is_made_of_emulated_numbers(run):
     report = next(run.glob("reports/*/report.md")).read_text()
     assert "emulated" in report
     assert "against `cublaslt`" not in report
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="a rank needs a CPU of its own")
+def test_two_tensor_parallel_ranks_each_leave_evidence(tmp_path):
+    (tmp_path / "m.yaml").write_text(TWO_RANKS)
+    first, second, *_ = sorted(os.sched_getaffinity(0))
+    environment = {**ENVIRONMENT, "VLLM_CPU_OMP_THREADS_BIND": f"{first}|{second}"}
+    done = subprocess.run(
+        [*SLIDESPARSE, "run", "m.yaml"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    [(_, result)] = results(tmp_path)
+    whole, half = 256, 128  # o_proj of tiny-qwen, split along k
+    for rank in result["provenance"]["gemms"]:
+        widths = {gemm["k"] for gemm in rank["gemms"]}
+        assert stretched_k(half, Sparsity(8)) in widths
+        assert stretched_k(whole, Sparsity(8)) in widths
+    assert len(result["provenance"]["gemms"]) == 2
 
 
 def test_tokens_are_those_of_the_dense_library_and_of_a_prepared_checkpoint(tmp_path):

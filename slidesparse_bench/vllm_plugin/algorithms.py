@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +33,17 @@ class Problem:
     output_type: str
 
     @property
-    def bucket(self) -> int:
-        """The power of two that m is searched as: one search serves all m of a bucket."""
-        return max(M_STEP, 1 << (self.m - 1).bit_length())
+    def searched(self) -> Problem:
+        """The problem that is searched in its place: m up to the next power of two.
+
+        One search serves all m in between, and always finds for the same m, whatever came first.
+        """
+        return replace(self, m=max(M_STEP, 1 << (self.m - 1).bit_length()))
 
     @property
     def key(self) -> str:
-        return f"m{self.bucket}-n{self.n}-k{self.k}-{self.input_type}-{self.output_type}"
+        wide = self.searched
+        return f"m{wide.m}-n{self.n}-k{self.k}-{self.input_type}-{self.output_type}"
 
 
 class AlgorithmCache:
@@ -78,11 +82,7 @@ class AlgorithmCache:
         self._known[problem.key] = algorithm
         if self._folder is None:
             return
-        content = {
-            "schema_version": SCHEMA_VERSION,
-            "searched_m": problem.m,
-            "algorithm": algorithm,
-        }
+        content = {"schema_version": SCHEMA_VERSION, "algorithm": algorithm}
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             write_json(self._folder / f"{problem.key}.json", content)

@@ -10,6 +10,8 @@ import contextlib
 import ctypes
 import itertools
 import re
+import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,6 @@ from slidesparse_bench.vllm_plugin.gemm import (
     Number,
     Operands,
     PlannedGemm,
-    capturing,
     padded_columns,
 )
 
@@ -32,7 +33,11 @@ _COMPUTE_32F, _COMPUTE_32I = 68, 72
 """`cublasComputeType_t` (cublas_api.h of CUDA 12 and 13)."""
 _REQUESTED = 32
 """Algorithms asked of the heuristic; it returns fewer when it knows fewer."""
-_REPEATS = 5
+_REPEATS = 9
+_PAUSE_CYCLES = 2_000_000
+"""The device waits so long, about a millisecond, for the host to queue the calls to be timed: a
+small GEMM takes less than its call."""
+CLEARLY_FASTER = 0.98
 _ALGORITHM_BYTES = 64
 """`cublasLtMatmulAlgo_t` is eight 64-bit words (cublasLt.h)."""
 _RESULT_BYTES = 96
@@ -46,16 +51,11 @@ class CublasltGemm(PlannedGemm["_Plan"]):
     emulated = False
 
     def __init__(self, device: torch.device, cache_folder: Path | None) -> None:
-        super().__init__(device)
         with torch.cuda.device(device):
             self._handle = cublasLt.create()
         self.version = str(cublasLt.get_version())
-        self._algorithms = AlgorithmCache(
-            cache_folder,
-            f"cublaslt-{self.version}",
-            torch.cuda.get_device_name(device),
-            _is_algorithm,
-        )
+        kind, library = torch.cuda.get_device_name(device), f"cublaslt-{self.version}"
+        super().__init__(device, AlgorithmCache(cache_folder, library, kind, _is_algorithm))
 
     def pack(self, weight: torch.Tensor) -> torch.Tensor:
         """Weights `[n, k]`, k padded with zeros to a multiple of 16 if need be."""
@@ -67,23 +67,30 @@ class CublasltGemm(PlannedGemm["_Plan"]):
             return torch.int32
         return torch.bfloat16 if out_dtype == torch.bfloat16 else torch.float32
 
-    def _plan(
+    def _search(
         self,
         problem: Problem,
         input_dtype: torch.dtype,
         raw_dtype: torch.dtype,
         operands: Operands,
+    ) -> dict[str, Any] | str:
+        plan = _Plan(self._handle, problem, input_dtype, raw_dtype)
+        try:
+            fastest = plan.search(operands)
+        finally:
+            plan.close()
+        return {"opaque": fastest.hex()} if fastest else "none of those offered runs"
+
+    def _plan(
+        self,
+        problem: Problem,
+        input_dtype: torch.dtype,
+        raw_dtype: torch.dtype,
+        algorithm: dict[str, Any],
     ) -> _Plan:
         plan = _Plan(self._handle, problem, input_dtype, raw_dtype)
-        known = self._algorithms.get(problem)
-        if known is not None and plan.accepts(bytes.fromhex(known["opaque"])):
-            return plan
-        if capturing():
-            plan.provisional = True
-            return plan
-        fastest = plan.search(operands)
-        if known is None and fastest is not None:
-            self._algorithms.put(problem, {"opaque": fastest.hex()})
+        if algorithm and not plan.accepts(bytes.fromhex(algorithm["opaque"])):
+            print(f"slidesparse: the heuristic's algorithm for {problem.key}", flush=True)
         return plan
 
 
@@ -177,19 +184,20 @@ class _Plan:
         return fits
 
     def search(self, operands: Operands) -> bytes | None:
-        """Time every algorithm on the data at hand and keep the fastest; overwrites `raw`.
+        """The fastest algorithm on the data at hand, the heuristic's own unless clearly beaten.
 
-        Returns:
-            None if none of them ran; the heuristic's first choice then stays.
+        Overwrites `raw`. None if none of them runs.
         """
         times: dict[bytes, float] = {}
         for algorithm in self._choices:
             self._use(algorithm)
             with contextlib.suppress(cublasLt.cuBLASLtError):
                 times[algorithm] = _milliseconds(lambda: self.run(operands))
-        fastest = min(times, key=lambda algorithm: times[algorithm], default=None)
-        self._use(fastest or self._choices[0])
-        return fastest
+        if not times:
+            return None
+        fastest = min(times, key=lambda algorithm: times[algorithm])
+        first = next(iter(times))
+        return fastest if times[fastest] < CLEARLY_FASTER * times[first] else first
 
     def _set_up_operation(self, *, fast_accumulation: bool) -> None:
         attributes = cublasLt.MatmulDescAttribute
@@ -249,13 +257,15 @@ def _is_algorithm(content: dict[str, Any]) -> bool:
     )
 
 
-def _milliseconds(work: Any) -> float:
-    """The best of a few calls, by CUDA events."""
+def _milliseconds(work: Callable[[], None]) -> float:
+    """The median of a few calls, by CUDA events."""
     work()
+    torch.cuda._sleep(_PAUSE_CYCLES)
     marks = [torch.cuda.Event(enable_timing=True) for _ in range(_REPEATS + 1)]
     marks[0].record()
     for mark in marks[1:]:
         work()
         mark.record()
     marks[-1].synchronize()
-    return float(min(a.elapsed_time(b) for a, b in itertools.pairwise(marks)))
+    times = [float(a.elapsed_time(b)) for a, b in itertools.pairwise(marks)]
+    return statistics.median(times)

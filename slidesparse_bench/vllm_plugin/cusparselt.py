@@ -23,7 +23,6 @@ from slidesparse_bench.vllm_plugin.gemm import (
     Number,
     Operands,
     PlannedGemm,
-    capturing,
     current_stream,
 )
 
@@ -37,8 +36,6 @@ _ATTRIBUTES = {
     "split_k_buffers": cusparseLt.MatmulAlgAttribute.SPLIT_K_BUFFERS,
 }
 _ONE, _ZERO = Number(ctypes.c_float, 1.0), Number(ctypes.c_float, 0.0)
-DEFAULT: dict[str, Any] = {"config_id": 0}
-"""The algorithm that a new selection begins with, and the fallback when a search fails."""
 
 
 class CusparseltGemm(PlannedGemm["_Plan"]):
@@ -53,17 +50,12 @@ class CusparseltGemm(PlannedGemm["_Plan"]):
     emulated = False
 
     def __init__(self, device: torch.device, cache_folder: Path | None) -> None:
-        super().__init__(device)
         with torch.cuda.device(device):
             self._handle = cusparseLt.init()
         self.version = _version(cusparseLt.get_version(self._handle))
-        self._device = device
-        self._algorithms = AlgorithmCache(
-            cache_folder,
-            f"cusparselt-{self.version}",
-            torch.cuda.get_device_name(device),
-            _is_algorithm,
-        )
+        kind = torch.cuda.get_device_name(device)
+        library = f"cusparselt-{self.version}"
+        super().__init__(device, AlgorithmCache(cache_folder, library, kind, _is_algorithm))
 
     def pack(self, weight: torch.Tensor) -> torch.Tensor:
         """Compress weights that are 2:4.
@@ -109,43 +101,35 @@ class CusparseltGemm(PlannedGemm["_Plan"]):
             return torch.bfloat16
         return torch.int32 if input_dtype == torch.int8 else torch.float32
 
-    def _plan(
-        self,
-        problem: Problem,
-        input_dtype: torch.dtype,
-        raw_dtype: torch.dtype,
-        operands: Operands,
-    ) -> _Plan:
-        types = (input_dtype, raw_dtype)
-        known = self._algorithms.get(problem)
-        if known is None and not capturing():
-            known = self._search(problem, *types, operands)
-        if known is None:
-            return _Plan(self._handle, problem, *types, DEFAULT, provisional=True)
-        try:
-            return _Plan(self._handle, problem, *types, known)
-        except (cusparseLt.cuSPARSELtError, ValueError):  # found for another m of the bucket
-            return _Plan(self._handle, problem, *types, DEFAULT)
-
     def _search(
         self,
         problem: Problem,
         input_dtype: torch.dtype,
         raw_dtype: torch.dtype,
         operands: Operands,
-    ) -> dict[str, Any]:
-        """What cuSPARSELt's own search finds; overwrites `raw`."""
-        plan = _Plan(self._handle, problem, input_dtype, raw_dtype, DEFAULT)
+    ) -> dict[str, Any] | str:
+        plan = _Plan(self._handle, problem, input_dtype, raw_dtype, {})
         try:
-            algorithm = plan.search(operands)
-            self._algorithms.put(problem, algorithm)
-        except cusparseLt.cuSPARSELtError as error:
-            print(f"slidesparse: cuSPARSELt search failed for {problem.key}: {error}", flush=True)
-            algorithm = DEFAULT
-            self._algorithms.keep_for_this_process(problem, algorithm)
+            return plan.search(operands)
+        except (cusparseLt.cuSPARSELtError, ValueError) as error:
+            return str(error)
         finally:
             plan.close()
-        return algorithm
+
+    def _plan(
+        self,
+        problem: Problem,
+        input_dtype: torch.dtype,
+        raw_dtype: torch.dtype,
+        algorithm: dict[str, Any],
+    ) -> _Plan:
+        try:
+            return _Plan(self._handle, problem, input_dtype, raw_dtype, algorithm)
+        except (cusparseLt.cuSPARSELtError, ValueError) as error:
+            if not algorithm:
+                raise
+            print(f"slidesparse: the default algorithm for {problem.key}: {error}", flush=True)
+            return _Plan(self._handle, problem, input_dtype, raw_dtype, {})
 
     def _check_pattern(self, weight: torch.Tensor, description: int, stream: int) -> None:
         wrong = torch.zeros(1, dtype=torch.int32, device=weight.device)
@@ -177,10 +161,8 @@ class _Plan:
         input_dtype: torch.dtype,
         output_dtype: torch.dtype,
         algorithm: dict[str, Any],
-        *,
-        provisional: bool = False,
     ) -> None:
-        self._handle, self.provisional = handle, provisional
+        self._handle, self.provisional = handle, False
         with contextlib.ExitStack() as opened:
             self._open(opened, problem, input_dtype, output_dtype, algorithm)
             self.close = opened.pop_all().close
@@ -221,12 +203,7 @@ class _Plan:
             self._set(name, value)
         self.plan = cusparseLt.matmul_plan_init(handle, operation, self._selection)
         opened.callback(cusparseLt.matmul_plan_destroy, self.plan)
-        workspace_bytes = cusparseLt.matmul_get_workspace(handle, self.plan)
-        if workspace_bytes > WORKSPACE_BYTES:
-            raise ValueError(
-                f"{problem.key}: the algorithm wants {workspace_bytes} bytes of workspace, "
-                f"{WORKSPACE_BYTES} are kept"
-            )
+        self._check_workspace()
 
     def run(self, operands: Operands) -> None:
         self._call(cusparseLt.matmul, operands)
@@ -236,9 +213,18 @@ class _Plan:
 
         Raises:
             cuSPARSELtError: none of them runs.
+            ValueError: it wants more workspace than there is.
         """
         self._call(cusparseLt.matmul_search, operands)
+        self._check_workspace()
         return self.selected()
+
+    def _check_workspace(self) -> None:
+        wanted = cusparseLt.matmul_get_workspace(self._handle, self.plan)
+        if wanted > WORKSPACE_BYTES:
+            raise ValueError(
+                f"the algorithm wants {wanted} bytes of workspace, {WORKSPACE_BYTES} are kept"
+            )
 
     def _call(self, function: Callable[..., None], operands: Operands) -> None:
         """`matmul` or `matmul_search`, which take the same."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import torch
 
-from slidesparse_bench.vllm_plugin.algorithms import Problem
 from slidesparse_bench.vllm_plugin.compress24 import compress, decompress
 from slidesparse_bench.vllm_plugin.gemm import padded_columns
 from slidesparse_bench.vllm_plugin.reference_gemm import accumulate
@@ -18,6 +17,7 @@ class EmulatedGemm:
     """cuBLASLt or, with `sparse`, cuSPARSELt as far as their callers can tell."""
 
     emulated = True
+    last_algorithm = "float64 product"
 
     def __init__(self, name: str, *, sparse: bool) -> None:
         self.name, self.version = name, f"emulated with torch {torch.__version__}"
@@ -45,10 +45,6 @@ class EmulatedGemm:
         """The exact sums; FP8 sums are rounded once, to float32."""
         weight = self._unpacked(packed, n, q_x.shape[1], q_x.dtype) if self._sparse else packed
         return accumulate(q_x, weight).to(raw_dtype)
-
-    def algorithm_of(self, problem: Problem) -> str:
-        del problem
-        return "float64 product"
 
     @staticmethod
     def _unpacked(packed: torch.Tensor, n: int, k: int, dtype: torch.dtype) -> torch.Tensor:

@@ -11,11 +11,12 @@ import torch
 
 from slidesparse_bench.vllm_plugin.gemm import GemmLibrary, problem_of
 
-_Key = tuple[str, int, int, int, torch.dtype, torch.dtype]
+_Key = tuple[str, str, int, int, int, torch.dtype, torch.dtype]
+"""Library, algorithm, m, n, k, types of input and sums."""
 
 
 class Evidence:
-    """Counts per problem; a new problem is a line in the log of the process."""
+    """Counts per problem and algorithm; a new one is a line in the log of the process."""
 
     def __init__(self) -> None:
         self._calls: dict[_Key, int] = {}
@@ -23,15 +24,17 @@ class Evidence:
 
     def record(self, library: GemmLibrary, q_x: torch.Tensor, raw: torch.Tensor) -> None:
         """After a GEMM was launched. On the path of every layer: a dictionary, and no more."""
-        key = (library.name, q_x.shape[0], raw.shape[1], q_x.shape[1], q_x.dtype, raw.dtype)
+        algorithm = library.last_algorithm
+        m, k = q_x.shape
+        key = (library.name, algorithm, m, raw.shape[1], k, q_x.dtype, raw.dtype)
         calls = self._calls.get(key)
         if calls is None:
             calls = 0
             self._libraries[library.name] = library
-            problem = problem_of(*key[1:])
+            problem = problem_of(*key[2:])
             print(
                 f"slidesparse {library.name} runs m{problem.m}-n{problem.n}-k{problem.k} "
-                f"{problem.input_type} to {problem.output_type}: {library.algorithm_of(problem)}",
+                f"{problem.input_type} to {problem.output_type}: {algorithm}",
                 flush=True,
             )
         self._calls[key] = calls + 1
@@ -47,24 +50,25 @@ class Evidence:
         if len(self._libraries) > 1:
             raise RuntimeError(f"GEMMs of {' and '.join(sorted(self._libraries))} in one process")
         (library,) = self._libraries.values()
-        problems = {problem_of(*key[1:]): calls for key, calls in self._calls.items()}
         return {
             "library": library.name,
             "version": library.version,
             "emulated": library.emulated,
-            "gemms": [
-                {
-                    "m": problem.m,
-                    "n": problem.n,
-                    "k": problem.k,
-                    "input_type": problem.input_type,
-                    "output_type": problem.output_type,
-                    "algorithm": library.algorithm_of(problem),
-                    "calls": calls,
-                }
-                for problem, calls in sorted(problems.items(), key=lambda item: item[0].key)
-            ],
+            "gemms": [_entry(key, self._calls[key]) for key in sorted(self._calls, key=str)],
         }
+
+
+def _entry(key: _Key, calls: int) -> dict[str, Any]:
+    problem = problem_of(*key[2:])
+    return {
+        "m": problem.m,
+        "n": problem.n,
+        "k": problem.k,
+        "input_type": problem.input_type,
+        "output_type": problem.output_type,
+        "algorithm": key[1],
+        "calls": calls,
+    }
 
 
 EVIDENCE = Evidence()

@@ -15,7 +15,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 
-from slidesparse_bench.vllm_plugin.algorithms import M_STEP, Problem
+from slidesparse_bench.vllm_plugin.algorithms import M_STEP, AlgorithmCache, Problem
 
 CUDA_TYPES = {
     torch.float32: 0,
@@ -34,6 +34,8 @@ MAX_PLANS = 1024
 
 WORKSPACE_BYTES = 64 * 2**20
 """Most that an algorithm may use; NVIDIA advises 32 MiB on Hopper."""
+SEARCH_WORKSPACE_BYTES = 512 * 2**20
+"""While cuSPARSELt searches: it is not told how much there is, and tries what it likes."""
 
 
 class GemmLibrary(Protocol):
@@ -45,6 +47,8 @@ class GemmLibrary(Protocol):
     name: str
     version: str
     emulated: bool
+    last_algorithm: str
+    """Of the call before, for evidence."""
 
     def pack(self, weight: torch.Tensor) -> torch.Tensor:
         """Weights `[n, k]` as `multiply` wants them."""
@@ -56,9 +60,6 @@ class GemmLibrary(Protocol):
         self, q_x: torch.Tensor, packed: torch.Tensor, n: int, raw_dtype: torch.dtype
     ) -> torch.Tensor:
         """`q_x: [m, k]`, m a multiple of `M_STEP`, times packed `[n, k]`: `[m, n]`."""
-
-    def algorithm_of(self, problem: Problem) -> str:
-        """The algorithm that ran a problem last, for evidence."""
 
 
 def padded_rows(m: int) -> int:
@@ -149,23 +150,25 @@ class Plans(Generic[PlanT]):
             self._plans.move_to_end(key)
             return plan
         if plan is not None:
-            plan.close()
+            self._plans.pop(key).close()
         plan = self._plans[key] = make()
         if len(self._plans) > MAX_PLANS:
             self._plans.popitem(last=False)[1].close()
         return plan
 
-    def algorithm_of(self, problem: Problem) -> str:
-        for key, plan in self._plans.items():
-            if problem_of(*key) == problem:  # type: ignore[arg-type]
-                return plan.algorithm
-        return "of a plan no longer kept"
-
 
 class PlannedGemm(ABC, Generic[PlanT]):
-    """What both libraries do for a call: find the plan of its problem, or make it, and run it."""
+    """What both libraries do for a call: find the plan of its problem, or make it, and run it.
 
-    def __init__(self, device: torch.device) -> None:
+    Args:
+        device: a CUDA device with its index.
+        algorithms: what searches have found.
+    """
+
+    last_algorithm = ""
+
+    def __init__(self, device: torch.device, algorithms: AlgorithmCache) -> None:
+        self._algorithms = algorithms
         self._plans: Plans[PlanT] = Plans()
         self._workspace = Workspace(device)
 
@@ -174,23 +177,74 @@ class PlannedGemm(ABC, Generic[PlanT]):
     ) -> torch.Tensor:
         """`[m, n]` sums of `q_x: [m, k]` and the packed weights; m a multiple of 16."""
         m, k = q_x.shape
-        raw = torch.empty((m, n), dtype=raw_dtype, device=q_x.device)
         stream = current_stream(q_x.device)
-        operands = Operands(
-            q_x.data_ptr(),
-            packed.data_ptr(),
-            raw.data_ptr(),
-            self._workspace.pointer(stream),
-            stream,
+        plan = self._plans.get(
+            (m, n, k, q_x.dtype, raw_dtype), lambda: self._make(q_x, packed, n, raw_dtype, stream)
         )
-        key = (m, n, k, q_x.dtype, raw_dtype)
-        plan = self._plans.get(key, lambda: self._plan(problem_of(*key), *key[3:], operands))
-        plan.run(operands)
+        raw = torch.empty((m, n), dtype=raw_dtype, device=q_x.device)
+        workspace = self._workspace.pointer(stream)
+        plan.run(Operands(q_x.data_ptr(), packed.data_ptr(), raw.data_ptr(), workspace, stream))
+        self.last_algorithm = plan.algorithm
         return raw
 
-    def algorithm_of(self, problem: Problem) -> str:
-        """The algorithm that ran a problem last."""
-        return self._plans.algorithm_of(problem)
+    def _make(
+        self, q_x: torch.Tensor, packed: torch.Tensor, n: int, raw_dtype: torch.dtype, stream: int
+    ) -> PlanT:
+        m, k = q_x.shape
+        problem = problem_of(m, n, k, q_x.dtype, raw_dtype)
+        algorithm = self._algorithms.get(problem)
+        if algorithm is None and not capturing():
+            algorithm = self._searched(problem, q_x, packed, raw_dtype, stream)
+        plan = self._plan(problem, q_x.dtype, raw_dtype, algorithm or {})
+        if algorithm is None:
+            plan.provisional = True
+            plan.algorithm += ", captured without a search"
+        return plan
+
+    def _searched(
+        self,
+        problem: Problem,
+        q_x: torch.Tensor,
+        packed: torch.Tensor,
+        raw_dtype: torch.dtype,
+        stream: int,
+    ) -> dict[str, Any]:
+        """Search on memory of its own; empty, and not for the next process, where that fails."""
+        wide = problem.searched
+        try:
+            x = _repeated_rows(q_x, wide.m)
+            raw = torch.empty((wide.m, wide.n), dtype=raw_dtype, device=q_x.device)
+            workspace = torch.empty(SEARCH_WORKSPACE_BYTES, dtype=torch.uint8, device=q_x.device)
+            found = self._search(
+                wide,
+                q_x.dtype,
+                raw_dtype,
+                Operands(
+                    x.data_ptr(),
+                    packed.data_ptr(),
+                    raw.data_ptr(),
+                    workspace.data_ptr(),
+                    stream,
+                ),
+            )
+        except torch.OutOfMemoryError as error:
+            found = str(error).partition("\n")[0]
+        if isinstance(found, str):
+            print(f"slidesparse: no algorithm found for {wide.key}: {found}", flush=True)
+            self._algorithms.keep_for_this_process(problem, {})
+            return {}
+        self._algorithms.put(problem, found)
+        return found
+
+    @abstractmethod
+    def _search(
+        self,
+        problem: Problem,
+        input_dtype: torch.dtype,
+        raw_dtype: torch.dtype,
+        operands: Operands,
+    ) -> dict[str, Any] | str:
+        """The fastest algorithm on the operands, or why there is none; overwrites raw."""
 
     @abstractmethod
     def _plan(
@@ -198,9 +252,17 @@ class PlannedGemm(ABC, Generic[PlanT]):
         problem: Problem,
         input_dtype: torch.dtype,
         raw_dtype: torch.dtype,
-        operands: Operands,
+        algorithm: dict[str, Any],
     ) -> PlanT:
-        """A plan with the best algorithm that is known, or that a search on the operands finds."""
+        """A plan with an algorithm, the library's own choice if that is empty or cannot run."""
+
+
+def _repeated_rows(q_x: torch.Tensor, m: int) -> torch.Tensor:
+    """`[m, k]`, the rows of q_x over and over: data that takes the time and power of data."""
+    if q_x.shape[0] == m:
+        return q_x
+    rows = torch.arange(m, device=q_x.device) % q_x.shape[0]
+    return q_x.view(torch.uint8).index_select(0, rows).view(q_x.dtype)
 
 
 class Number:

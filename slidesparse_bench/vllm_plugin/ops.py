@@ -62,6 +62,9 @@ def quantize(
 
     Returns:
         q `[m rounded up to 16, k_out]`, its rows past m undefined, and float32 `[m, 1]` scales.
+
+    Raises:
+        ValueError: x is of another type, on CUDA.
     """
     q = torch.empty((padded_rows(x.shape[0]), k_out), dtype=q_dtype, device=x.device)
     scale = torch.empty((x.shape[0], 1), dtype=torch.float32, device=x.device)
@@ -76,6 +79,8 @@ def quantize(
 
 def _in_pairs(x: torch.Tensor) -> torch.Tensor:
     """The kernel reads two neighbours at once, 4 bytes at an address that 4 divides."""
+    if x.itemsize != 2:
+        raise ValueError(f"x is {x.dtype}; layers of bfloat16 and float16 are quantized on CUDA")
     if x.shape[1] % 2:
         return torch.nn.functional.pad(x, (0, 1))
     if x.stride(1) != 1 or x.stride(0) % 2 or x.data_ptr() % 4:

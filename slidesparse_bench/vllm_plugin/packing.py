@@ -42,11 +42,16 @@ def pack(
             groups are those of the whole matrix, so that one which is pruned already loses nothing.
 
     Raises:
-        ValueError: from the library.
+        ValueError: an odd first column, or from the library.
     """
     n = weight.shape[0]
     group = sparsity.group if sparsity else DENSE_GROUP
     phase = first_column % group if sparsity else 0
+    if phase % 2:
+        raise ValueError(
+            f"this rank's rows begin at column {first_column}, and activations are read in pairs; "
+            "choose a tensor_parallel_size that splits k into even parts"
+        )
     padding = (phase, 0, 0, -n % M_STEP)
     if any(padding):
         bits = torch.nn.functional.pad(weight.contiguous().view(torch.uint8), padding)

@@ -16,11 +16,11 @@ from torch import nn
 from vllm.model_executor.model_loader import get_model_loader, register_model_loader
 from vllm.model_executor.model_loader.dummy_loader import DummyModelLoader
 
+from slidesparse_bench.vllm_plugin.reference_gemm import FP8_MAX, INT8_MAX
+
 INITIALIZER_STD = 0.02
 """Standard deviation of the effective weights; `initializer_range` of the Llama and Qwen configs."""
 QUANTIZED_DTYPES = (torch.int8, torch.float8_e4m3fn)
-INT8_MAX = 127
-FP8_MAX = 448.0
 
 
 class RandomWeightsLoader(DummyModelLoader):
@@ -63,7 +63,7 @@ def fill(module: nn.Module, name: str, data: torch.Tensor, seed: int) -> None:
 
 
 def _fill_int8(data: torch.Tensor, generator: torch.Generator) -> None:
-    data.random_(1, INT8_MAX + 1, generator=generator)
+    data.random_(1, int(INT8_MAX) + 1, generator=generator)
     data.mul_(_random_signs(data, generator))
 
 

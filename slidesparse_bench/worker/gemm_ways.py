@@ -11,13 +11,13 @@ import torch
 from slidesparse_bench.cell import Quantization
 from slidesparse_bench.gemm_wire import TORCH, Task
 from slidesparse_bench.vllm_plugin.algorithms import M_STEP
-from slidesparse_bench.vllm_plugin.gemm import WORKSPACE_BYTES, GemmLibrary, problem_of
+from slidesparse_bench.vllm_plugin.gemm import WORKSPACE_BYTES, GemmLibrary
 from slidesparse_bench.vllm_plugin.ops import library_of, quantize
 from slidesparse_bench.vllm_plugin.packing import DENSE_GROUP, pack
+from slidesparse_bench.vllm_plugin.reference_gemm import FP8_MAX
 from slidesparse_bench.vllm_plugin.sparsity import prune
 
 DTYPES = {Quantization.INT8: torch.int8, Quantization.FP8: torch.float8_e4m3fn}
-FP8_MAX = 448.0
 FILL_ELEMENTS = 2**24
 OUT_DTYPE = torch.bfloat16
 """Of the layers of all models here; what a library's sums come out as follows from it."""
@@ -104,7 +104,6 @@ def _own(task: Task, data: Data, library: GemmLibrary) -> Way:
     raw_dtype = library.raw_dtype(dtype, OUT_DTYPE)
     k_out, group = packed.k_out, packed.group
     q, x_scale = quantize(data.x, None, k_out, group, dtype)
-    problem = problem_of(q.shape[0], packed.n, k_out, dtype, raw_dtype)
     return Way(
         multiply=lambda: library.multiply(q, packed.weight, packed.n, raw_dtype),
         q_x=_quantized(data.x, dtype)[: task.m, :k],
@@ -112,7 +111,7 @@ def _own(task: Task, data: Data, library: GemmLibrary) -> Way:
         library=f"{library.name} {library.version}",
         emulated=library.emulated,
         weight_bytes=packed.weight.numel() * packed.weight.element_size(),
-        algorithm=lambda: library.algorithm_of(problem),
+        algorithm=lambda: library.last_algorithm,
         quantize=lambda: quantize(data.x, None, k_out, group, dtype),
         quantize_bytes=task.m * (k * data.x.element_size() + k_out + x_scale.element_size()),
         dequantize=_dequantize(x_scale, n, data.x.device),

@@ -159,7 +159,12 @@ class VllmEngine:
         """What the GEMMs of our plugin ran, for each rank; empty for other kernels."""
         if self._request.own_gemm is None:
             return []
-        ranks = self._llm.collective_rpc(_gemm_evidence)
+        ranks: list[dict[str, Any] | None] = self._llm.collective_rpc(_gemm_evidence)
+        for rank, evidence in enumerate(ranks):
+            if evidence is None:
+                raise HarnessVerdict(
+                    "wrong_kernel", f"no GEMM of {self._request.own_gemm} ran in rank {rank}"
+                )
         return [evidence for evidence in ranks if evidence is not None]
 
     def close(self) -> None:
