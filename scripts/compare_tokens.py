@@ -214,8 +214,14 @@ def step_of_bfloat16(value: float) -> float:
 
 
 def agreement(a: dict[str, Any], b: dict[str, Any], without: set[int]) -> float:
-    """Share of equal choices among the positions that are not left out."""
+    """Share of equal choices among the positions that are not left out.
+
+    Raises:
+        SystemExit: all of them are.
+    """
     compared = [n for n in range(len(a["tokens"])) if n not in without]
+    if not compared:
+        raise SystemExit(f"all {len(a['tokens'])} positions are ties; ask for more")
     equal = sum(1 for n in compared if a["tokens"][n] == b["tokens"][n])
     return equal / len(compared)
 

@@ -39,7 +39,7 @@ SPARE_BYTES = 16 * 2**20
 
 
 def is_converted(request: ConversionRequest) -> bool:
-    """Whether `out` holds this conversion of these very files, by their sizes and times."""
+    """Whether `out` has the record of this conversion of these very files, by sizes and times."""
     if not (Path(request.out) / RECORD).is_file():
         return False
     try:
@@ -48,7 +48,26 @@ def is_converted(request: ConversionRequest) -> bool:
         return False
     now = {name: _size_and_time(Path(request.folder) / name) for name in _all_files(request)}
     then = {name: (file.bytes, file.modified_ns) for name, file in record.files.items()}
-    return record.sparsity == request.sparsity and now == then
+    asked, done = ((each.sparsity, each.quantization) for each in (request, record))
+    return asked == done and now == then
+
+
+def missing_files(request: ConversionRequest) -> list[str]:
+    """What a converted checkpoint has lost: files that are gone or not as long as they were.
+
+    Pruning changes values and no sizes, so every file is as long as its source.
+    """
+    out = Path(request.out)
+    lost = []
+    for name, file in read_record(out).files.items():
+        try:
+            size = (out / name).stat().st_size
+        except OSError:
+            lost.append(f"{name} is gone")
+            continue
+        if size != file.bytes:
+            lost.append(f"{name} has {size} of {file.bytes} bytes")
+    return lost
 
 
 def convert(

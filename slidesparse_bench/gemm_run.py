@@ -63,13 +63,13 @@ class GemmRun:
     ) -> None:
         self._device, self._folder, self._program = device, folder, list(program)
         self._seed, self._cold, self._on_row = seed, cold, on_row
-        self._done: dict[str, Row] = {}
-        self._begun: str | None = None
+        self._done: dict[Task, Row] = {}
+        self._begun: Task | None = None
         self._programs = self._read = 0
         self.facts: Facts | None = None
 
-    def measure(self, tasks: Sequence[Task], stop: threading.Event) -> dict[str, Row]:
-        """Rows by task id; what is missing was interrupted.
+    def measure(self, tasks: Sequence[Task], stop: threading.Event) -> dict[Task, Row]:
+        """Rows by task; what is missing was interrupted.
 
         Raises:
             NothingToRun: the program ended before its first task, or runs on another device.
@@ -78,7 +78,7 @@ class GemmRun:
         while left and not stop.is_set():
             ending = self._run(left, stop)
             self._judge(left, ending)
-            left = [task for task in left if task.id not in self._done]
+            left = [task for task in left if task not in self._done]
         return dict(self._done)
 
     def _run(self, tasks: list[Task], stop: threading.Event) -> Ending:
@@ -106,15 +106,15 @@ class GemmRun:
         self._read = lines.end
         self.facts = lines.facts or self.facts
         for row in lines.rows:
-            if row.task.id not in self._done:
-                self._done[row.task.id] = row
+            if row.task not in self._done:
+                self._done[row.task] = row
                 self._on_row(row)
         self._begun = lines.begun or self._begun
         return lines.begun is not None
 
     def _judge(self, tasks: Sequence[Task], ending: Ending) -> None:
         """The task in hand of a program that died is failed; one without any must not go on."""
-        missing = [task for task in tasks if task.id not in self._done]
+        missing = [task for task in tasks if task not in self._done]
         if ending.kind is EndingKind.INTERRUPTED or not missing:
             return
         if self._begun is None and not self._done:
@@ -122,7 +122,7 @@ class GemmRun:
                 f"the program that measures GEMMs could not start on {self._device.label} "
                 f"({_how(ending)}){self._last_words()}; see {self._folder / LOG}"
             )
-        in_hand = [task for task in missing if task.id == self._begun]
+        in_hand = [task for task in missing if task == self._begun]
         if self._begun is None:
             in_hand = missing  # a device that cannot be used any more: none of them will start
         elif not in_hand and ending.exit_code == EXIT_DEVICE_LOST:
@@ -133,7 +133,7 @@ class GemmRun:
 
     def _fail(self, task: Task, reason: str) -> None:
         row = Row(task, RowState.FAILED, reason)
-        self._done[task.id] = row
+        self._done[task] = row
         self._on_row(row)
 
     def _last_words(self) -> str:
@@ -149,9 +149,9 @@ def _how(ending: Ending) -> str:
     return ending.detail or ending.signal or f"exit code {ending.exit_code}"
 
 
-def with_results(planned: Sequence[Row], done: dict[str, Row]) -> list[Row]:
+def with_results(planned: Sequence[Row], done: dict[Task, Row]) -> list[Row]:
     """The planned rows, each replaced by what became of it."""
-    return [done.get(row.task.id, row) for row in planned]
+    return [done.get(row.task, row) for row in planned]
 
 
 def interrupted(planned: Sequence[Row]) -> list[Row]:

@@ -41,7 +41,8 @@ class RowState(StrEnum):
 class Task:
     """One GEMM on one backend: `x: [m, k]`, `w: [n, k]`, k of the dense layer.
 
-    `layer` is vLLM's name, such as `gate_up_proj`. A square size is of the model `square`.
+    `layer` is vLLM's name, such as `gate_up_proj`; one GPU's part of it ends in its number of GPUs,
+    `gate_up_proj-tp4`. A square size is of the model `square`.
     """
 
     model: str
@@ -136,16 +137,16 @@ class Facts:
 
 @dataclass(frozen=True)
 class Lines:
-    """Whole lines up to `end` (in bytes): all rows, and the id of the last task that was begun."""
+    """Whole lines up to `end` (in bytes): all rows, and the last task that was begun."""
 
     facts: Facts | None
     rows: list[Row]
-    begun: str | None
+    begun: Task | None
     end: int
 
 
 def append_line(path: Path, **content: Any) -> None:
-    """Add one line and make it durable: `program=` (a number), `facts=`, `begins=` (an id), `row=`."""
+    """Add one line and make it durable: `program=` (a number), `facts=`, `begins=` (a task), `row=`."""
     text = json.dumps(
         {"schema_version": SCHEMA_VERSION, **{key: encode(value) for key, value in content.items()}}
     )
@@ -168,7 +169,7 @@ def read_lines(path: Path, start: int = 0) -> Lines:
             if "facts" in content:
                 facts = decode(Facts, content["facts"])
             elif "begins" in content:
-                begun = str(content["begins"])
+                begun = decode(Task, content["begins"])
             elif "row" in content:
                 rows.append(decode(Row, content["row"]))
     return Lines(facts, rows, begun, start + len(whole))

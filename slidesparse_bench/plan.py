@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from slidesparse_bench.backends import DeviceFacts, DeviceKind
@@ -17,7 +20,8 @@ from slidesparse_bench.feasibility import (
     predict,
 )
 from slidesparse_bench.matrix import Matrix
-from slidesparse_bench.models import ModelSource, resolve
+from slidesparse_bench.models import ModelSource, SourceKind, resolve
+from slidesparse_bench.models.sources import CONFIG
 from slidesparse_bench.wire import SCHEMA_VERSION
 
 START_UP_S = {DeviceKind.CUDA: 45.0, DeviceKind.CPU: 14.0, DeviceKind.FAKE: 0.4}
@@ -53,6 +57,8 @@ class Plan:
     """The content of `plan.json`.
 
     `groups` are those of one trial; `estimate_s` is for all trials, on `lanes` devices at once.
+    `model_configs` has the SHA-256 of `config.json` by model, of those with a folder of their own:
+    a name alone does not tell which model it was.
     """
 
     name: str
@@ -67,6 +73,7 @@ class Plan:
     cells: list[PlannedCell]
     groups: list[EngineGroup]
     estimate_s: float
+    model_configs: dict[str, str] = field(default_factory=dict)
     schema_version: int = field(default=SCHEMA_VERSION)
 
 
@@ -101,6 +108,7 @@ def make_plan(
         cells=cells,
         groups=[],
         estimate_s=0.0,
+        model_configs=sources.configs(),
     )
     return selected(plan, matrix, [cell.id for cell in cells])
 
@@ -165,6 +173,18 @@ class Sources:
             entry = self._matrix.model(cell.model)
             self._resolved[key] = resolve(entry, cell.quantization)
         return self._resolved[key]
+
+    def configs(self) -> dict[str, str]:
+        """SHA-256 of `config.json` by model, of the models resolved so far that are somebody's."""
+        found = {}
+        for (name, _), source in self._resolved.items():
+            # Of a folder with a mere configuration `source.folder` is the copy that we write.
+            folder = self._matrix.model(name).path or source.folder
+            if source.kind is not SourceKind.BUILTIN:
+                with contextlib.suppress(OSError):
+                    text = (Path(folder).expanduser() / CONFIG).read_bytes()
+                    found[name] = hashlib.sha256(text).hexdigest()
+        return found
 
 
 def engine_args(

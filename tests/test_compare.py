@@ -31,7 +31,7 @@ from slidesparse_bench.compare import (
 )
 from slidesparse_bench.compare.cells import verdict_on
 from slidesparse_bench.compare.ratio import geometric_mean
-from slidesparse_bench.compare.tables import document, header_lines, markdown
+from slidesparse_bench.compare.tables import document, group_table, header_lines, markdown
 from slidesparse_bench.errors import ExitCode
 from slidesparse_bench.records import CellRecord, CellState
 from slidesparse_bench.report import ReportInputs
@@ -208,7 +208,7 @@ BUSY = build_failed(CELL, "gpu_memory_busy")
         (PASSED, None, Verdict.ONLY_IN_A, None),
         (FAILED, None, Verdict.ONLY_IN_A, None),
         (None, PASSED, Verdict.ONLY_IN_B, None),
-        (PASSED, SKIPPED, Verdict.ONLY_IN_A, None),
+        (PASSED, SKIPPED, Verdict.CANNOT_TELL, Cause.SKIPPED),
         (SKIPPED, PASSED, Verdict.ONLY_IN_B, None),
         (PENDING, PASSED, Verdict.ONLY_IN_B, None),
         (SKIPPED, FAILED, Verdict.NO_NUMBER, None),
@@ -425,15 +425,100 @@ def test_regressions_come_first_and_the_largest_change_before_smaller_ones():
     assert list(verdicts(comparison)) == [FP8, DENSE, CELL, DECODE]
 
 
+HALF, TWICE, GONE = (f"{CELL[:-5]}{m}" for m in (512, 1024, 2048))
+
+
 def test_groups_have_the_geometric_mean_of_what_both_runs_measured():
-    half, twice = f"{CELL[:-5]}512", f"{CELL[:-5]}1024"
-    gone = f"{CELL[:-5]}2048"
-    a = {half: passed(half, 100), twice: passed(twice, 100), gone: passed(gone, 100)}
-    b = {half: passed(half, 50), twice: passed(twice, 200), gone: build_failed(gone)}
+    a = {HALF: passed(HALF, 100), TWICE: passed(TWICE, 100), GONE: passed(GONE, 100)}
+    b = {HALF: passed(HALF, 90), TWICE: passed(TWICE, 100 / 0.9), GONE: build_failed(GONE)}
     group = compare_runs(view(a), view(b)).groups[0]
-    assert (group.cells, group.compared) == (3, 2)
+    assert (group.cells, group.compared, group.left_out) == (3, 2, 0)
     assert group.geometric_mean == pytest.approx(1.0)
     assert group.series.title == "cusparselt 2:8 (25 % zeros)"
+
+
+def test_a_mean_leaves_out_disturbed_numbers_and_says_how_many():
+    a = {HALF: passed(HALF, 100), TWICE: passed(TWICE, 120)}
+    b = {HALF: passed(HALF, 90), TWICE: passed(TWICE, 80, disturbed=["throttled (hw_thermal)"])}
+    comparison = compare_runs(view(a), view(b))
+    (group,) = comparison.groups
+    assert (group.compared, group.left_out, group.geometric_mean) == (1, 1, pytest.approx(0.9))
+    assert "1 of 2; 1 disturbed or out of line" in group_table(comparison).rows[0]
+
+
+def test_a_mean_leaves_out_numbers_out_of_line_and_their_remark_says_so():
+    a = {HALF: passed(HALF, 100), TWICE: passed(TWICE, 120)}
+    b = {HALF: passed(HALF, 90), TWICE: passed(TWICE, 40)}
+    comparison = compare_runs(view(a), view(b))
+    (group,) = comparison.groups
+    assert (group.compared, group.left_out, group.geometric_mean) == (1, 1, pytest.approx(0.9))
+    doubted = {each.id: each.notes for each in comparison.cells if each.doubted}
+    assert doubted == {
+        TWICE: ("B: out of line with the numbers beside it (Anomalies in its report)",)
+    }
+
+
+@pytest.mark.parametrize(("a", "b", "who"), [(0, 1, "B"), (1, 0, "A"), (1, 1, "A and B")])
+def test_a_slower_number_that_was_disturbed_is_no_regression(a, b, who):
+    causes = ["throttled (hw_thermal) in 4 of 20 samples"]
+    sides = [passed(CELL, 90_000, disturbed=causes[:a]), passed(CELL, 50_000, disturbed=causes[:b])]
+    comparison = compare_runs(*(view({CELL: each}) for each in sides))
+    (each,) = comparison.cells
+    assert (each.verdict, each.cause) == (Verdict.CANNOT_TELL, Cause.DISTURBED)
+    assert (each.reason, each.ratio.value) == (f"measure {who} again", pytest.approx(5 / 9))
+    assert comparison.outcome[0] is ExitCode.CANNOT_TELL
+    assert "a side was disturbed" in comparison.next_steps[0]
+
+
+def test_the_gate_does_not_pass_when_b_skipped_what_a_measured():
+    b = {**all_at(90_000), CELL: build_skipped(), FP8: build_skipped()}
+    comparison = compare_runs(view(all_at(90_000)), view(b))
+    assert comparison.outcome == (
+        ExitCode.CANNOT_TELL,
+        "2 cells cannot be told; 2 cells that passed in A were skipped in B",
+    )
+    assert comparison.next_steps[0].startswith("2 cells cannot be told (B skipped what passed in A")
+
+
+def test_without_a_gate_what_b_skipped_is_told_and_no_more():
+    b = view({**all_at(30_000), CELL: build_skipped()}, environment=on("NVIDIA L4"))
+    comparison = compare_runs(view(all_at(90_000)), b)
+    assert verdicts(comparison)[CELL] is Verdict.ONLY_IN_A
+    code, reason = comparison.outcome
+    assert code is ExitCode.OK
+    assert reason.endswith("; 1 cell that passed in A was skipped in B")
+    assert comparison.next_steps == []
+
+
+def test_a_cell_that_was_not_tried_yet_is_not_explained_by_the_plan():
+    plan = {"cells": [{"id": CELL, "reason": "needs 15.3 of 33.8 GiB"}]}
+    a, b = view({CELL: build_passed()}), view({CELL: PENDING}, plan=plan)
+    assert compare_runs(a, b).cells[0].reason == "A passed; B pending"
+
+
+def configs(**hashes: str) -> dict[str, Any]:
+    """A plan with these hashes of `config.json` by model."""
+    return {"model_configs": {name.replace("_", "-"): text for name, text in hashes.items()}}
+
+
+MINE = "my-7b.int8.cutlass.prefill.m512"
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "told"),
+    [
+        (configs(my_7b="a" * 64), configs(my_7b="a" * 64), []),
+        (configs(my_7b="a" * 64), configs(my_7b="b" * 64), [
+            "model my-7b: other config.json (aaaaaaaaaaaa in A, bbbbbbbbbbbb in B)"
+        ]),
+        (configs(), configs(my_7b="b" * 64), ["model my-7b: no config.json on record in A"]),
+        ({"model_configs": None}, {}, []),
+        (configs(other="a" * 64), configs(other="b" * 64), []),
+    ],
+)  # fmt: skip
+def test_two_models_of_one_name_are_told_apart_by_their_configuration(a, b, told):
+    runs = [view({MINE: passed(MINE)}, plan=plan) for plan in (a, b)]
+    assert [text for text in compare_runs(*runs).setups.differences if "model" in text] == told
 
 
 def test_the_geometric_mean_of_nothing_is_unknown():
@@ -545,6 +630,7 @@ def test_the_document_says_for_every_cell_what_it_rests_on():
         "rate_b": 45_000.0,
         "ratio": 0.5,
         "notes": [],
+        "doubted": False,
     }
     reach = math.hypot(0.005, 0.01)
     assert (low, high) == pytest.approx((0.5 * (1 - reach), 0.5 * (1 + reach)), rel=1e-3)

@@ -144,6 +144,14 @@ def test_a_run_without_a_matrix_can_be_compared(runs, capsys):
     assert "measurement settings: not on record in B" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", [["report", "slow"], ["compare", "base", "slow"]])
+def test_a_damaged_plan_says_what_to_do(runs, capsys, command):
+    (runs / "slow" / "plan.json").write_text('{"cells": [')
+    assert invoke(command) == 2
+    assert "plan.json: cannot be read" in (err := capsys.readouterr().err)
+    assert "put back plan.json from a bundle or another copy of the run" in err
+
+
 def test_a_run_of_the_first_format_can_be_compared_with_itself(runs, capsys):
     assert compare(str(FIRST_FORMAT), str(FIRST_FORMAT), "--json") == 0
     told = json.loads(capsys.readouterr().out)

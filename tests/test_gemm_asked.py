@@ -70,8 +70,42 @@ def test_cells_that_the_matrix_excludes_have_no_gemms():
 def test_tensor_parallel_layers_are_those_of_one_gpu():
     asked = asked_of_matrix(build_matrix(MATRIX + "engine_args: {tensor_parallel_size: 2}\n"))
     shapes = {task.layer: (task.n, task.k) for task in asked.tasks}
-    assert shapes["gate_up_proj"] == (18944, 3584)
-    assert shapes["down_proj"] == (3584, 9472)
+    assert shapes["gate_up_proj-tp2"] == (18944, 3584)
+    assert shapes["down_proj-tp2"] == (3584, 9472)
+
+
+def test_shapes_of_different_numbers_of_gpus_have_ids_of_their_own():
+    override = "overrides: [{match: '*.prefill.*', engine_args: {tensor_parallel_size: 4}}]\n"
+    tasks = asked_of_matrix(build_matrix(MATRIX + override)).tasks
+    assert {task.layer for task in tasks if task.m == 64} == set(SHAPES)
+    assert {task.layer for task in tasks if task.m == 512} == {
+        *SHAPES,
+        *(f"{name}-tp4" for name in SHAPES),
+    }
+    assert len({task.id for task in tasks}) == len(tasks)
+
+
+def test_a_number_of_gpus_that_vllm_refuses_is_refused_with_those_that_it_takes():
+    asked = asked_of_matrix(build_matrix(MATRIX + "engine_args: {tensor_parallel_size: 3}\n"))
+    rows = plan_rows(asked.tasks, H200, asked.unsplit)
+    assert {(row.state, row.reason) for row in rows} == {
+        (RowState.REFUSED, "28 attention heads do not split over 3 GPUs; use 1, 2, 4")
+    }
+
+
+@pytest.mark.parametrize(
+    ("model", "gpus", "reason"),
+    [
+        ("llama3.2-1b", 1, ""),
+        ("llama3.2-1b", 32, ""),
+        ("llama3.2-1b", 3, "32 attention heads do not split over 3 GPUs; use 1, 2, 4, 8, 16, 32"),
+        ("llama3.2-1b", 64, "32 attention heads do not split over 64 GPUs; use 1, 2, 4, 8, 16, 32"),
+        ("qwen2.5-7b", 7, "4 key-value heads do not split over 7 GPUs; use 1, 2, 4"),
+        ("qwen2.5-7b", 28, "intermediate size 18944 does not split over 28 GPUs; use 1, 2, 4"),
+    ],
+)
+def test_heads_and_intermediate_size_split_as_in_vllm(model, gpus, reason):
+    assert find_architecture(model).refuses_split(gpus) == reason
 
 
 def test_a_checkpoint_of_one_quantization_has_its_shapes_in_both(tmp_path):
@@ -90,6 +124,23 @@ def test_a_folder_with_a_config_is_a_model_of_the_command_line(tmp_path):
     asked = options(models=[f"{tmp_path}/"])
     assert {task.model for task in asked.tasks} == {tmp_path.name.lower()}
     assert len(asked.tasks) == 4
+
+
+def test_two_folders_of_one_name_are_refused_with_both(tmp_path):
+    folders = [tmp_path / "a" / "my7b", tmp_path / "b" / "My7b"]
+    with pytest.raises(UsageError, match=f"{folders[0]} and {folders[1]} are both called 'my7b'"):
+        options(models=[str(folder) for folder in folders])
+    assert set(options(models=[str(folders[0]), f"{folders[0]}/"]).left_out) == {"my7b"}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [("tiny-llama", {"models": ["tiny-llama"]}), ("square", {"squares": [64], "models": []})],
+)
+def test_a_folder_called_like_something_built_in_is_refused_beside_it(name, changes):
+    models = [*changes.pop("models"), f"./{name}"]
+    with pytest.raises(UsageError, match=f"are both called '{name}'"):
+        options(models=models, **changes)
 
 
 def test_a_model_that_is_not_here_is_left_out_with_its_reason(tmp_path):

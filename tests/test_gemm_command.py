@@ -9,19 +9,22 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from gemm_builders import build_result, build_row, build_task
 
 from slidesparse_bench.cli import gemm, invoke
 from slidesparse_bench.errors import ExitCode
-from slidesparse_bench.gemm_wire import Row, RowState
+from slidesparse_bench.gemm_wire import LINES, Row, RowState
 from slidesparse_bench.gemms.figures import figures_of
-from slidesparse_bench.gemms.tables import COLUMNS
+from slidesparse_bench.gemms.tables import COLUMNS, output_note, read_tables
 from slidesparse_bench.gemms.write import markdown, write_all
 
 SMALL = ["--model", "tiny-llama", "--quantization", "int8", "--sparsity", "2:8", "-m", "16"]
+SQUARE = ["--square", "64", "--quantization", "int8", "--backend", "cublaslt"]
 MATRIX = """
 name: few
 models: [tiny-llama]
@@ -123,11 +126,47 @@ def test_what_was_measured_is_never_overwritten(run):
     assert Path("here/gemm.json").read_text() == "{}"
 
 
+def test_two_measurements_of_one_second_have_folders_of_their_own(run, monkeypatch):
+    clock = SimpleNamespace(now=lambda: datetime(2026, 3, 1, 10, tzinfo=UTC))
+    monkeypatch.setattr(gemm, "datetime", clock)
+    folders = [run(*SQUARE)[1]["folder"] for _ in range(3)]
+    assert [Path(folder).name.rpartition("00")[2] for folder in folders] == ["", "-2", "-3"]
+    assert [len(read_csv(folder)) for folder in folders] == [3, 3, 3]
+
+
+def test_two_measurements_of_one_folder_do_not_mix(run, monkeypatch):
+    Path("here").mkdir()
+    Path("here", LINES).touch()
+    with monkeypatch.context() as raced:  # as if the other one wrote just after the look
+        raced.setattr(Path, "iterdir", lambda _: iter([]))
+        code, document, _ = run(*SQUARE, "--out", "here")
+    assert code == 2
+    assert "--out here: is there and not empty" in document["error"]["message"]
+
+
+@pytest.mark.parametrize("out", ["file", "file/inside", "/proc/none"])
+def test_a_folder_that_cannot_be_made_is_wrong_usage(run, out):
+    Path("file").touch()
+    code, document, _ = run(*SQUARE, "--out", out)
+    assert code == 2
+    message = document["error"]["message"]
+    assert message.startswith(f"--out {out}: ")
+    assert message.endswith("; name a folder that can be made")
+
+
+def test_reports_that_cannot_be_made_are_wrong_usage(run):
+    Path("reports").touch()
+    code, document, _ = run(*SQUARE)
+    assert code == 2
+    assert "--out reports: File exists; name a folder" in document["error"]["message"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([], "name a MATRIX.yaml, or --model NAME, or --square SIZES"),
         (["few.yaml", "-m", "16"], "-m: the axes come from the matrix"),
+        (["--square", "64", "-m", "16"], "-m: rows of a model's layers; --square sets m = n = k"),
         (["--square", "64x"], "--square '64x': expected whole numbers"),
         (["--model", "tiny-llama", "-m", "0"], "-m '0': expected whole numbers from 1"),
         ([*SMALL, "--select", "*.m17"], "matches none of 4 GEMMs"),
@@ -223,10 +262,22 @@ def test_the_markdown_names_device_versions_and_how_it_was_measured():
     assert "Caches warm" in markdown(build_curve(cold=False), [])
 
 
+def test_tables_of_more_than_one_output_type_say_that_speedups_contain_it(tmp_path):
+    rows = [build_row(7.0, output_type="int32"), build_row(4.0, build_task("cusparselt", "2:4"))]
+    (table,) = read_tables(build_result(rows)).values()
+    assert [row[place_of(table, "output_type")] for row in table.rows] == ["int32", "bfloat16"]
+    assert "these libraries put out bfloat16 or int32" in markdown(build_result(rows), [])
+    assert output_note(*read_tables(build_curve()).values()) == ""
+
+
+def place_of(table, title):
+    return [column.title for column in table.columns].index(title)
+
+
 def test_a_failed_reference_is_named_beside_every_best_dense():
     rows = [*build_curve().rows, Row(build_task("cutlass", m=512), RowState.FAILED, "died")]
     text = markdown(build_result(rows), [])
-    assert "dense_failed" in text
+    assert "dense_missing" in text
     assert "| cutlass" in text
 
 

@@ -25,7 +25,7 @@ times = st.floats(1e-3, 1e3)
 
 def ratios_by_backend(rows):
     found = ratios_of(rows)
-    return {row.task.backend_label: found.get(row.task.id) for row in rows}
+    return {row.task.backend_label: found.get(row.task) for row in rows}
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_dense_rows_have_speedups_of_each_other_and_no_efficiency(a, b):
 def test_rows_of_other_sizes_are_no_reference():
     sparse = build_row(1.0, build_task("cusparselt", "2:4"))
     others = [build_row(2.0, build_task(m=512)), build_row(2.0, build_task(layer="o_proj"))]
-    assert ratios_of([sparse, *others])[sparse.task.id] == Ratios()
+    assert ratios_of([sparse, *others])[sparse.task] == Ratios()
 
 
 def test_nothing_follows_from_an_emulation():
@@ -95,14 +95,25 @@ def test_nothing_follows_from_an_emulation():
 def test_an_emulated_reference_is_none():
     real, dense = build_point(cusparselt_2_4=1.0, cublaslt=3.0)
     emulated = replace(dense, numbers=replace(dense.numbers, emulated=True))
-    assert ratios_of([real, emulated])[real.task.id] == Ratios()
+    assert ratios_of([real, emulated])[real.task] == Ratios(dense_missing=["cublaslt"])
 
 
-def test_a_dense_row_that_failed_is_named_where_it_might_have_been_the_best():
-    failed = Row(build_task("cutlass"), RowState.FAILED, "out of memory")
-    rows = [*build_point(cublaslt=3.0, cusparselt_2_4=1.0), failed]
-    assert ratios_by_backend(rows)["cusparselt-2_4"].dense_failed == ["cutlass"]
-    assert failed.task.id not in ratios_of(rows)
+@pytest.mark.parametrize("state", [RowState.FAILED, RowState.REFUSED, RowState.PENDING])
+def test_a_dense_row_without_a_time_is_named_where_it_might_have_been_the_best(state):
+    missing = Row(build_task("cutlass"), state, "out of memory")
+    rows = [*build_point(cublaslt=3.0, cusparselt_2_4=1.0), missing]
+    assert ratios_by_backend(rows)["cusparselt-2_4"].dense_missing == ["cutlass"]
+    assert missing.task not in ratios_of(rows)
+
+
+def test_shapes_of_one_id_have_ratios_of_their_own():
+    whole = build_point(cublaslt=3.0, cusparselt_2_4=1.0)
+    part = [
+        replace(row, task=replace(row.task, n=row.task.n // 4))
+        for row in build_point(cublaslt=8.0, cusparselt_2_4=2.0)
+    ]
+    found = ratios_of([*whole, *part])
+    assert [found[row.task].vs_cublaslt for row in (whole[1], part[1])] == [3.0, 4.0]
 
 
 def test_tflops_count_the_dense_product_also_of_a_sparse_row():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from gemm_builders import CPU, build_task
 from slidesparse_bench.device import CpuDevice
 from slidesparse_bench.errors import NothingToRun
 from slidesparse_bench.gemm_run import GemmRun, with_results
-from slidesparse_bench.gemm_wire import Row, RowState
+from slidesparse_bench.gemm_wire import LINES, Row, RowState, append_line, read_lines
 
 PROGRAM = """
 import os, sys, time
@@ -28,7 +29,7 @@ with Path("starts").open("a") as starts:
 {before}
 append_line(lines, facts=Facts("cpu", "CPU", "2.13", None, None, None))
 for task in request.tasks:
-    append_line(lines, begins=task.id)
+    append_line(lines, begins=task)
     {instead}
     append_line(lines, row=build_row(1.0, task))
 {after}
@@ -41,7 +42,7 @@ def measure(tmp_path, monkeypatch):
     """Run a program that misbehaves; the rows, and how many programs it took."""
     monkeypatch.chdir(tmp_path)
 
-    def run(before="", instead="pass", after="", stop_after=None):
+    def run(before="", instead="pass", after="", stop_after=None, tasks=TASKS):
         tests = str(Path(__file__).parent)
         program = tmp_path / "program.py"
         program.write_text(PROGRAM.format(tests=tests, before=before, instead=instead, after=after))
@@ -60,7 +61,7 @@ def measure(tmp_path, monkeypatch):
             on_row=on_row,
             program=[sys.executable, str(program)],
         )
-        done = gemm_run.measure(TASKS, stop)
+        done = gemm_run.measure(tasks, stop)
         assert sorted(row.task.m for row in seen) == sorted(row.task.m for row in done.values())
         return done, len((tmp_path / "starts").read_text())
 
@@ -68,7 +69,7 @@ def measure(tmp_path, monkeypatch):
 
 
 def states(done):
-    return [done[task.id].state.value if task.id in done else "missing" for task in TASKS]
+    return [done[task].state.value if task in done else "missing" for task in TASKS]
 
 
 def test_a_good_program_measures_everything_at_once(measure):
@@ -83,7 +84,7 @@ def test_a_program_that_crashes_fails_its_task_and_another_does_the_rest(measure
     )
     assert states(done) == ["measured", "failed", "measured", "measured"]
     assert programs == 2
-    failed = done[TASKS[1].id].reason
+    failed = done[TASKS[1]].reason
     assert "SIGABRT" in failed
     assert "Fatal: illegal access" in failed
 
@@ -94,7 +95,7 @@ def test_a_program_that_lost_its_device_has_told_of_its_task_itself(measure):
         "os._exit(EXIT_DEVICE_LOST))"
     )
     assert states(done) == ["measured", "failed", "measured", "measured"]
-    assert done[TASKS[1].id].reason == "illegal"
+    assert done[TASKS[1]].reason == "illegal"
     assert programs == 2
 
 
@@ -116,7 +117,7 @@ def test_a_device_that_cannot_be_used_again_fails_what_is_left_and_keeps_the_res
         instead="task.m == 3 and os.abort()",
     )
     assert states(done) == ["measured", "measured", "failed", "failed"]
-    assert "no CUDA device" in done[TASKS[3].id].reason
+    assert "no CUDA device" in done[TASKS[3]].reason
     assert programs == 2
 
 
@@ -129,5 +130,20 @@ def test_an_interruption_keeps_what_was_measured(measure):
 def test_planned_rows_keep_their_order_and_their_refusals():
     refused = Row(build_task("cutlass"), RowState.REFUSED, "no GPU")
     planned = [Row(TASKS[0], RowState.PENDING), refused, Row(TASKS[1], RowState.PENDING)]
-    done = {TASKS[1].id: Row(TASKS[1], RowState.FAILED, "died")}
-    assert with_results(planned, done) == [planned[0], refused, done[TASKS[1].id]]
+    done = {TASKS[1]: Row(TASKS[1], RowState.FAILED, "died")}
+    assert with_results(planned, done) == [planned[0], refused, done[TASKS[1]]]
+
+
+def test_the_task_in_hand_is_known_whole(tmp_path):
+    task = build_task("cusparselt", "2:8")
+    append_line(tmp_path / LINES, begins=task)
+    assert read_lines(tmp_path / LINES).begun == task
+
+
+def test_shapes_of_one_id_are_different_rows(measure):
+    part = replace(TASKS[1], n=TASKS[1].n // 4)
+    done, _ = measure(tasks=[*TASKS, part], instead=f"task.n == {part.n} and os._exit(9)")
+    assert done[TASKS[1]].state is RowState.MEASURED
+    assert done[part].state is RowState.FAILED
+    planned = [Row(task, RowState.PENDING) for task in (TASKS[1], part)]
+    assert with_results(planned, done) == [done[TASKS[1]], done[part]]

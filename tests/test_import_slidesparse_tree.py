@@ -302,6 +302,39 @@ def test_tokens_that_do_not_add_up_are_never_a_number(tree):
     assert "512 requests of 1024 + 1 tokens are 524800" in attempt.failure.root_cause
 
 
+@pytest.mark.parametrize("rate", ["requests_per_second", "tokens_per_second"])
+def test_a_rate_that_contradicts_its_own_file_is_never_a_number(tree, rate):
+    tree.json(4096, **{rate: 10 * numbers_of(4096)[rate]})
+    store = imported(tree)
+    (attempt,) = cell_of(store, 4096).attempts
+    assert (cell_of(store, 4096).state, attempt.metrics) == ("failed", None)
+    assert attempt.failure.failure_class == "m_mismatch"
+    assert f"{rate} is " in attempt.failure.root_cause
+
+
+def test_printed_rates_may_be_as_rough_as_they_are_printed(tree):
+    tree.section(4096, printed(4096, faster=0.00131))
+    assert cell_of(imported(tree), 4096).state == "passed"
+
+
+def test_a_printed_rate_that_contradicts_the_other_is_never_a_number(tree):
+    tree.section(4096, printed(4096).replace("256.00 requests/s", "512.00 requests/s"))
+    (attempt,) = cell_of(imported(tree), 4096).attempts
+    assert attempt.failure.failure_class == "m_mismatch"
+
+
+def test_a_tree_of_which_nothing_can_be_read_says_what_is_wrong_with_its_files(tree, tmp_path):
+    for m in (512, 4096):
+        tree.json(m)
+    for path in tree.folder("cublaslt").glob("json/*.json"):
+        path.write_text("{")
+    with pytest.raises(UsageError) as error:
+        read_tree(tree.root)
+    head, *told = str(error.value).splitlines()
+    assert "no file of RTX4090 tells of a cell" in head
+    assert [line.split(": ")[1] for line in told] == ["passed over"] * 2
+
+
 def test_success_without_any_number_is_no_result(tree):
     ending = "─── STDOUT ───\nnothing\n[SUCCESS] 测试完成! 耗时: 9.5s\n"
     tree.call("20260125_170000", block(4096, ending))
@@ -419,6 +452,50 @@ def test_two_calls_of_one_cell_are_two_attempts(tree):
     assert [each.engine_args["gpu_memory_utilization"] for each in attempts] == [0.8, 0.9]
 
 
+def ran(m: int, first: str, last: str, seconds: float, *, title: str | None = None) -> str:
+    """A block whose child worked, with the times that its output shows."""
+    lines = f"INFO 01-25 {first} [core.py:1] up\nINFO 01-25 {last} [core.py:2] done\n"
+    return block(m, f"{lines}{printed(m)}[SUCCESS] 测试完成! 耗时: {seconds}s\n", title=title)
+
+
+def spans(store: Store, *ms: int) -> list:
+    """Start, end and duration of the only attempt at each cell."""
+    attempts = [cell_of(store, m).attempts[0] for m in ms]
+    return [(each.started[11:], each.ended[11:], each.duration_s) for each in attempts]
+
+
+def test_a_printed_duration_reaches_from_the_start_to_the_end(tree):
+    body = ran(512, "17:00:09", "17:00:40", 50.0, title="cuBLASLt")
+    body += ran(1024, "17:01:00", "17:01:20", 45.0) + ran(4096, "17:02:00", "17:02:20", 30.0)
+    tree.call("20260125_170000", body, M="512,1024,4096")
+    assert spans(imported(tree), 512, 1024, 4096) == [
+        ("17:00:00", "17:00:50", 50.0),
+        ("17:01:00", "17:01:45", 45.0),
+        ("17:02:00", "17:02:30", 30.0),
+    ]
+
+
+def test_an_attempt_does_not_last_into_the_next_one_of_its_call(tree):
+    body = ran(512, "17:00:09", "17:00:40", 50.0, title="cuBLASLt")
+    body += ran(1024, "17:01:05", "17:01:40", 45.0) + ran(4096, "17:01:45", "17:02:20", 30.0)
+    tree.call("20260125_170000", body, M="512,1024,4096")
+    assert spans(imported(tree), 1024, 4096) == [
+        ("17:01:00", "17:01:45", 45.0),
+        ("17:01:45", "17:02:15", 30.0),
+    ]
+
+
+def test_the_start_of_the_next_one_is_that_of_its_section_where_there_is_one(tree):
+    body = ran(512, "17:00:09", "17:00:40", 50.0, title="cuBLASLt")
+    body += ran(1024, "17:01:05", "17:01:40", 45.0) + ran(4096, "17:01:55", "17:02:20", 30.0)
+    tree.call("20260125_170000", body, M="512,1024,4096")
+    tree.section(4096, printed(4096), at="2026-01-25 17:01:47")
+    assert spans(imported(tree), 1024, 4096) == [
+        ("17:01:02", "17:01:47", 45.0),
+        ("17:01:47", "17:02:17", 30.0),
+    ]
+
+
 def test_a_call_stopped_by_hand_leaves_an_interrupted_attempt(tree):
     tree.call("20260125_170000", block(4096, "[INFO] 开始测试...\n\n测试被中断!\n"))
     assert classes(cell_of(imported(tree), 4096)) == ["interrupted"]
@@ -482,7 +559,7 @@ def test_zeros_and_names_are_ours(tree):
 def test_a_model_that_is_not_built_in_gets_a_folder_to_put_it(tree):
     tree.json(4096, model="BitNet-2B-INT8")
     store = imported(tree)
-    assert "{name: bitnet-2b, path: ./bitnet-2b}" in (store.folder / "matrix.yaml").read_text()
+    assert '{name: "bitnet-2b", path: "./bitnet-2b"}' in (store.folder / "matrix.yaml").read_text()
 
 
 def test_folders_that_are_none_of_theirs_are_passed_over(tree):

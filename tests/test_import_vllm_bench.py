@@ -111,6 +111,71 @@ def test_m_comes_from_the_name_of_the_file_when_it_is_not_stated(written):
     assert [each.cell.id for each in run.cells] == [CELL]
 
 
+@pytest.mark.parametrize("name", ["null", "true", "7", "1e3", "0x10", "2026-01-01"])
+def test_a_model_may_have_a_name_that_is_no_text_to_yaml(written, tmp_path, name):
+    store = write_run(read_bench([written(throughput())], claims(model=name)), tmp_path / "runs")
+    assert list(store.record.cells) == [f"{name}.int8.native.prefill.m4096"]
+
+
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        (
+            throughput(requests_per_second=99999),
+            "requests_per_second is 99999, but num_requests 512",
+        ),
+        (throughput(tokens_per_second=1.0), "tokens_per_second is 1, but total_num_tokens 524800"),
+        (serve(request_throughput=127.0), "requests_per_second is 127"),
+        (serve(total_token_throughput=131000.0), "tokens_per_second is 131000"),
+    ],
+)
+def test_rates_that_contradict_their_own_file_are_refused(written, document, told):
+    with pytest.raises(UsageError) as error:
+        read_bench([written(document)], STATED)
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        ([None], "latencies[0] is null; expected seconds above 0"),
+        ([0.05, "a"], 'latencies[1] is "a"; expected seconds above 0'),
+        ([0.05, 0], "latencies[1] is 0; expected seconds above 0"),
+        ([[1]], "latencies[0] is [1]; expected seconds above 0"),
+        ([], "latencies is []; expected a list of seconds above 0"),
+        (None, "latencies is null; expected a list of seconds above 0"),
+    ],
+)
+def test_a_latency_that_is_none_is_named(written, found, told):
+    stated = claims(input_len=1024, output_len=1, batch_size=4)
+    with pytest.raises(UsageError) as error:
+        read_bench([written(latency(latencies=found))], stated)
+    assert str(error.value).endswith(told)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"failed": "3"}, 'failed is "3"; expected a number'),
+        ({"total_token_throughput": "x"}, 'total_token_throughput is "x"; expected a number'),
+        ({"request_throughput": True}, "has no number under request_throughput"),
+    ],
+)
+def test_a_count_of_a_serve_file_that_is_no_number_is_named(written, changes, told):
+    with pytest.raises(UsageError) as error:
+        read_bench([written(serve(**changes))], STATED)
+    assert str(error.value).endswith(told)
+
+
+def test_a_serve_file_of_a_time_beyond_the_calendar_has_no_start(written):
+    seconds = 1e15
+    document = serve(
+        duration=seconds, request_throughput=512 / seconds, total_token_throughput=524800 / seconds
+    )
+    (cell,) = read_bench([written(document)], STATED).cells
+    assert cell.attempts[0].started == ""
+
+
 def test_one_m_per_file_goes_by_their_order(written):
     small = throughput(
         num_requests=128, total_num_tokens=128 * 513, requests_per_second=32.0,

@@ -1,5 +1,6 @@
 """The plan: verdicts, engine arguments and the document that other programs read."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -7,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from slidesparse_bench.backends import DeviceFacts, DeviceKind
-from slidesparse_bench.cell import Cell
+from slidesparse_bench.cell import Cell, Quantization
 from slidesparse_bench.cli import invoke
 from slidesparse_bench.feasibility import FitVerdict
 from slidesparse_bench.matrix import load_matrix_text
+from slidesparse_bench.models.catalog import CATALOG
+from slidesparse_bench.models.config import config_json
 from slidesparse_bench.plan import START_UP_S, Sources, engine_args, make_plan, will_run
 from slidesparse_bench.units import GIB, MIB
 
@@ -133,6 +136,32 @@ def test_sharing_engines_saves_their_starts():
     assert [len(group.cells) for group in alone.groups] == [1] * 9
     assert alone.estimate_s - shared.estimate_s == 6 * START_UP_S[DeviceKind.CUDA]
     assert make_plan(matrix_of("trials: 3"), H200).estimate_s == 3 * shared.estimate_s
+
+
+def test_models_with_a_folder_are_known_by_their_configuration_too(tmp_path):
+    text = json.dumps(config_json(CATALOG["tiny-llama"], Quantization.INT8))
+    for name in ("one", "two", "none"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "one" / "config.json").write_text(text)
+    (tmp_path / "two" / "config.json").write_text(f"{text} ")
+    models = ", ".join(f"{{name: {name}, path: ./{name}}}" for name in ("one", "two", "none"))
+    matrix = load_matrix_text(
+        TEXT.replace("tiny-llama", f"tiny-llama, {models}"), tmp_path / "p.yaml"
+    )
+    assert make_plan(matrix, H200).model_configs == {
+        name: hashlib.sha256(content.encode()).hexdigest()
+        for name, content in (("one", text), ("two", f"{text} "))
+    }
+
+
+def test_a_configuration_is_the_users_and_not_the_copy_that_is_made_of_it(tmp_path):
+    config = config_json(CATALOG["tiny-llama"], Quantization.INT8)
+    config.pop("quantization_config")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    matrix = load_matrix_text(TEXT.replace("tiny-llama", "{name: a, path: .}"), tmp_path / "p.yaml")
+    assert make_plan(matrix, H200).model_configs == {
+        "a": hashlib.sha256(json.dumps(config).encode()).hexdigest()
+    }
 
 
 @pytest.mark.parametrize("name", ["rtx4090", "h200", "h200-first-light", "quickstart"])

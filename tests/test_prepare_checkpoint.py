@@ -26,6 +26,8 @@ safetensors_torch = pytest.importorskip("safetensors.torch")
 
 from slidesparse_bench.cell import Quantization, Sparsity  # noqa: E402 - after importorskip
 from slidesparse_bench.cli import invoke  # noqa: E402
+from slidesparse_bench.cli import prepare as prepare_program  # noqa: E402
+from slidesparse_bench.conversion import convert, is_converted  # noqa: E402
 from slidesparse_bench.converted import ConversionRequest, read_record  # noqa: E402
 from slidesparse_bench.errors import NothingToRun, UsageError  # noqa: E402
 from slidesparse_bench.models import CATALOG  # noqa: E402
@@ -486,6 +488,78 @@ def test_the_command_converts_and_says_so(tmp_path, capsys):
     assert "--force replaces it" in refusal(
         capsys, "--model", source, "--sparsity", "2:8", "--out", out
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "lose", "words"),
+    [
+        ("model.safetensors", Path.unlink, "model.safetensors is gone"),
+        ("tokenizer.json", Path.unlink, "tokenizer.json is gone"),
+        ("model.safetensors", lambda path: os.truncate(path, 7), "model.safetensors has 7 of "),
+    ],
+    ids=["weights gone", "tokenizer gone", "weights cut short"],
+)
+def test_a_converted_checkpoint_that_lost_a_file_is_converted_again(
+    tmp_path, capsys, name, lose, words
+):
+    source, out = build_checkpoint(tmp_path / "m"), tmp_path / "out"
+    converted(source, out)
+    whole = (out / name).read_bytes()
+    lose(out / name)
+    capsys.readouterr()
+
+    assert prepare_command("--model", source, "--sparsity", "2:8", "--out", out, "--json") == 0
+
+    told = capsys.readouterr()
+    assert json.loads(told.out)["conversions"][0]["action"] == "made"
+    assert words in told.err.replace("\n", " ")
+    assert (out / name).read_bytes() == whole
+
+
+def test_a_record_of_another_quantization_is_another_checkpoint(tmp_path, capsys):
+    source, out = build_checkpoint(tmp_path / "m"), tmp_path / "out"
+    converted(source, out)
+    assert is_converted(request_for(source, out))
+    record = json.loads((out / "slidesparse.json").read_text())
+    (out / "slidesparse.json").write_text(json.dumps(record | {"quantization": "fp8"}))
+    assert not is_converted(request_for(source, out))
+    told = refusal(capsys, "--model", source, "--sparsity", "2:8", "--out", out)
+    assert "--force replaces it" in told
+
+
+def test_an_interruption_prints_what_is_done_and_says_so(tmp_path, capsys, monkeypatch):
+    build_checkpoint(tmp_path / "mine")
+    matrix = tmp_path / "matrix.yaml"
+    matrix.write_text(
+        "name: m\nmodels: [{name: mine, path: ./mine}]\nquantization: [int8]\n"
+        "backends: [cusparselt: {sparsity: [2:4, 2:6, 2:8]}]\nstages: {prefill: {M: [512]}}\n"
+    )
+
+    def interrupted_at_2_6(request, on_line, stop):
+        if request.sparsity == Sparsity(6):
+            os.kill(os.getpid(), signal.SIGINT)
+            return None
+        return convert(request, on_line, stop)
+
+    monkeypatch.setattr(prepare_program, "convert", interrupted_at_2_6)
+    assert prepare_command(matrix, "--out", tmp_path / "pruned", "--json") == 130
+    document = json.loads(capsys.readouterr().out)
+    assert document["interrupted"] is True
+    done = [(each["sparsity"], each["action"], each["reason"]) for each in document["conversions"]]
+    assert done == [("2:4", "made", ""), ("2:6", "missing", "interrupted")]
+    one = ("--model", tmp_path / "mine", "--sparsity", "2:6", "--out", tmp_path / "o", "--json")
+    assert prepare_command(*one) == 130
+    document = json.loads(capsys.readouterr().out)
+    assert (document["interrupted"], len(document["conversions"])) == (True, 1)
+
+
+@pytest.mark.parametrize("inside", ["x", "x/y"])
+def test_a_folder_that_cannot_be_made_is_wrong_usage(capsys, tmp_path, inside):
+    folder = build_checkpoint(tmp_path / "m")
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / inside
+    told = refusal(capsys, "--model", folder, "--sparsity", "2:8", "--out", out)
+    assert f"--out {out}: Not a directory; name a folder that can be made" in told
 
 
 def test_a_matrix_has_its_checkpoints_converted_and_random_weights_left(tmp_path, capsys):

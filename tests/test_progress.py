@@ -60,14 +60,27 @@ def test_plain_lines_tell_each_thing_once():
 def test_a_number_that_took_retries_says_so():
     record = build_passed(DONE)
     record.attempts = [build_attempt(1, "oom_device"), build_attempt(2)]
-    assert what_happened(record) == "90,000 tokens/s ± 0.5%, 1 min 24 s, 2 attempts"
+    assert what_happened(DONE, record) == "90,000 tokens/s ± 0.5%, 1 min 24 s, 2 attempts"
+
+
+DECODE = "a.int8.cutlass.decode.m64"
+
+
+def test_a_decode_cell_shows_the_rate_that_reports_judge_it_by():
+    record = build_passed(DECODE, tokens_per_second=9_000.0, output_tokens_per_second=8_000.0)
+    assert what_happened(DECODE, record) == "8,000 output tokens/s ± 0.5%, 42.0 s"
+
+
+def test_a_decode_cell_without_that_rate_shows_the_other_without_its_interval():
+    record = build_passed(DECODE, tokens_per_second=9_000.0, output_tokens_per_second=None)
+    assert what_happened(DECODE, record) == "9,000 tokens/s, 42.0 s"
 
 
 def test_failed_and_skipped_cells_give_their_reason():
     failed = build_failed(DONE)
     failed.reason = "kv_cache_insufficient: no room"
-    assert what_happened(failed) == "kv_cache_insufficient: no room"
-    assert what_happened(build_skipped("too big")) == "too big"
+    assert what_happened(DONE, failed) == "kv_cache_insufficient: no room"
+    assert what_happened(DONE, build_skipped("too big")) == "too big"
 
 
 def test_tail_of_a_log_that_is_not_there_is_empty(tmp_path):

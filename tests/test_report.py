@@ -509,15 +509,29 @@ def test_cell_that_recovered_is_listed_with_what_was_tried():
 
 
 def test_log_text_cannot_break_the_report():
-    nasty = "a|b `c` <script> \x1b[31m ``` **d**\r\ne"
+    nasty = "a|b `c` <script> \x1b[31m ``` **d**\r\ne ![f](http://g) [1](h) ~~i~~ &lt; _j_ k_l"
     failure = build_failure(root_cause=nasty)
     record = build_failed(CELL, failure)
     record.reason = nasty
     text = report({CELL: record})
     assert "\x1b" not in text
     found = row(part(text, "## All cells"), f"`{CELL}`")
-    assert found[11] == "a\\|b \\`c\\` \\<script> �[31m \\`\\`\\` \\*\\*d\\*\\* e"
-    assert "````text\na|b `c` <script> �[31m ``` **d** e\n````" in text
+    assert found[11] == (
+        "a\\|b \\`c\\` \\<script> �\\[31m \\`\\`\\` \\*\\*d\\*\\* e "
+        "!\\[f\\](http://g) \\[1\\](h) \\~\\~i\\~\\~ \\&lt; \\_j\\_ k_l"
+    )
+    listing = "a|b `c` <script> �[31m ``` **d** e ![f](http://g) [1](h) ~~i~~ &lt; _j_ k_l"
+    assert f"````text\n{listing}\n````" in text
+
+
+@pytest.mark.parametrize("text", ["[1]", "93,340 [1][12]", "~1.01x", "?3.06x / ~1.01x", "a_b.c"])
+def test_what_is_no_markup_stays_as_it_is(text):
+    assert plain(text) == inline(text) == text
+
+
+@given(st.text(alphabet="a1_~*[]()!&`<\\: "))
+def test_words_of_others_are_escaped_in_one_way(text):
+    assert inline(text) == plain(text)
 
 
 def test_skipped_cells_show_the_plans_memory():

@@ -109,6 +109,32 @@ def test_speedup_of_eleven_stands_alone_and_the_reference_is_named():
     assert doubts.doubted_ids(found) == {cell_id("cublaslt", 512)}
 
 
+def doubtful_reference() -> dict[str, CellRecord]:
+    """At M = 512 the reference started cold, and a speed-up of 11.74 came out."""
+    cells = series("cublaslt", {512: 2_165.0, 1024: 32_000.0, 2048: 34_000.0, 4096: 36_000.0})
+    return cells | series(
+        "cusparselt-2_4", {512: 25_417.0, 1024: 35_200.0, 2048: 37_400.0, 4096: 39_600.0}
+    )
+
+
+def test_mean_speedup_leaves_out_what_anomalies_doubts_and_says_so():
+    text = part(report(doubtful_reference()), "### m, INT8, prefill")
+    assert "cusparselt 2:4 1.10x (3 of 4 M; 1 in doubt)." in text
+
+
+def test_doubted_speedup_is_marked_in_its_table():
+    text = part(report(doubtful_reference()), "Speed-up over `cublaslt`")
+    assert re.search(r"\| +512 \| +2,165 \| +\?11\.74x", text)
+    assert re.search(r"\| +1024 \| +32,000 \| +1\.10x", text)
+
+
+def test_summary_tells_how_far_the_left_out_speedups_reach_without_the_others():
+    text = part(report(doubtful_reference()), "## Summary")
+    assert "3 comparisons, from 1.10x to 1.10x" in text
+    assert "1 comparison more are left out" in text
+    assert "they reach from 11.74x to 11.74x" in text
+
+
 def test_speedup_beyond_the_zeros_is_told_with_its_bound():
     cells = {**series("cutlass", {512: 100.0}), **series("cusparselt-2_8", {512: 150.0})}
     (found,) = doubts.beyond_zeros(view(cells))
@@ -200,7 +226,27 @@ def test_illegal_access_beyond_32_bits_is_explained_with_its_numbers():
     assert "65,536 x 37,888 = 2,483,027,968 elements" in block
     assert "**Conclusion:** **bug upstream**, no limit of the hardware" in block
     assert f"- `{DENSE}`" in part(text, "### Passed where others overflowed: 1 cell")
-    assert "**A kernel's 32-bit index**, 1 cell" in part(text, "## Limits and recommendations")
+    limits = part(text, "## Limits and recommendations")
+    assert "**Very likely a kernel's 32-bit index**, 1 cell" in limits
+
+
+def test_illegal_access_beyond_32_bits_is_not_called_one_without_evidence():
+    failure = build_failure("illegal_memory_access", verdict=Verdict.UPSTREAM_BUG)
+    likely = "an illegal address on the GPU, very likely from a kernel's 32-bit index"
+    text = report({LARGE: build_failed(LARGE, failure)})
+    assert f"failed with `illegal_memory_access` ({likely})" in part(text, "## Summary")
+    assert f"**What it is:** {likely}" in part(text, "### `illegal_memory_access`: 1 cell")
+    assert "without evidence of an overflow" not in text
+
+
+def test_illegal_accesses_on_both_sides_of_32_bits_are_told_apart():
+    failure = build_failure("illegal_memory_access", verdict=Verdict.UPSTREAM_BUG)
+    small = cell_id("cusparselt-2_4", 512, "qwen2.5-7b")
+    text = report({each: build_failed(each, failure) for each in (LARGE, small)})
+    assert "without evidence of an overflow" in part(text, "## Summary")
+    assert "very likely from a kernel's 32-bit index" in part(text, "## Summary")
+    block = part(text, "### `illegal_memory_access`: 2 cells")
+    assert "in 1 of 2 cells very likely from a kernel's 32-bit index" in block
 
 
 # Memory
@@ -218,6 +264,33 @@ def test_cell_that_a_setting_would_save_is_no_hardware_limit():
     assert need.judgement is Judgement.A_SETTING
     assert 0.80 < need.utilization < 0.93
     assert need.fitting[0].cuda_mib > 24_564
+
+
+WAVES = cell_id("cusparselt-2_8", 512, "qwen2.5-14b", "decode")
+
+
+def test_decode_that_starts_without_room_for_its_batch_is_not_advised_to_be_repeated():
+    """The public scripts decode in waves; here M = 512 takes 512 sequences at once."""
+    found = view({WAVES: build_failed(WAVES, KV_SHORT)}, environment={"imported": IMPORTED})
+    (need,) = needs_of(found)
+    assert (need.judgement, need.utilization) == (Judgement.STARTS_ONLY, 0.81)
+    text = part(render(found), "## Limits and recommendations")
+    assert (
+        "starts with `gpu_memory_utilization` 0.81 by the estimate, but M is not reached: that "
+        "needs 44.9 GiB"
+    ) in text
+    assert "again on this GPU" not in text
+    assert "Measure 1 cell on a GPU with more memory" in text
+
+
+def test_decode_whose_batch_fits_is_advised_with_what_the_batch_takes():
+    name = cell_id("cusparselt-2_10", 64, "qwen2.5-14b", "decode")
+    found = view({name: build_failed(name, KV_SHORT)}, environment={"imported": IMPORTED})
+    (need,) = needs_of(found)
+    assert need.judgement is Judgement.A_SETTING
+    assert (need.utilization, need.advised) == (0.81, 0.95)
+    text = part(render(found), "## Limits and recommendations")
+    assert "`gpu_memory_utilization` 0.95 would do" in text
 
 
 def test_weights_that_do_not_fit_are_a_hardware_limit():
@@ -320,6 +393,14 @@ def test_proven_number_is_usable_and_an_unproven_one_is_not():
     assert [each.strip() for each in line.split("|")[4:7]] == ["1", "1", "0"]
     assert "- 1 cell: the kernel is not on record" in text
     assert "- 1 cell: no interval" in text
+
+
+def test_an_m_is_counted_as_usable_when_no_planned_cell_of_it_is_unusable():
+    cells = {**series("cutlass", {512: 1.0, 1024: 1.1}), **series("native", {1024: None})}
+    text = part(report(cells), "## Usable for publication")
+    head, _, line = [each for each in text.splitlines() if each.startswith("|")]
+    assert head.split("|")[7].strip() == "M at which no planned cell is unusable"
+    assert line.split("|")[7].strip() == "512"
 
 
 def test_every_cell_without_a_number_says_which_kind():

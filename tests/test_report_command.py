@@ -68,6 +68,20 @@ def test_unknown_language_or_format_says_what_is_allowed(folders, options, messa
     assert not folders["reports_dir"].exists()
 
 
+def test_a_run_whose_matrix_is_lost_has_a_report_that_says_so(folders, capsys):
+    (folders["runs_dir"] / RUN / "matrix.yaml").unlink()
+    assert written(folders, capsys, formats="md") == ["report.md", *CSV]
+    text = (folders["reports_dir"] / RUN / "report.md").read_text(encoding="utf-8")
+    assert "The matrix is not on record." in text
+
+
+def test_a_matrix_that_is_no_text_any_more_is_shown_as_far_as_it_is(folders, capsys):
+    (folders["runs_dir"] / RUN / "matrix.yaml").write_bytes(b"name: old\n\xff\xfe\n")
+    assert written(folders, capsys, formats="md") == ["report.md", *CSV]
+    text = (folders["reports_dir"] / RUN / "report.md").read_text(encoding="utf-8")
+    assert "name: old\n\ufffd\ufffd" in text
+
+
 def test_what_is_offered_is_what_there_is():
     assert list(LANGUAGES) == ["en", "zh"]
     assert FORMATS == ("md", "html")

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import test_explain
 from builders import CELL, build_failed, build_failure, build_passed, build_run, build_skipped
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slidesparse_bench.failures import classify
 from slidesparse_bench.failures.classes import CLASSES
 from slidesparse_bench.failures.signatures import SIGNATURES
 from slidesparse_bench.report import ReportInputs, chinese, chinese_recorded, plots
@@ -28,6 +30,7 @@ from slidesparse_bench.report.markdown_writer import inline
 from slidesparse_bench.report.view import view_of
 from slidesparse_bench.report.words import (
     Code,
+    Joined,
     Recorded,
     counted,
     joined,
@@ -109,6 +112,97 @@ def test_every_failure_class_is_explained_in_chinese():
 def test_every_hint_of_a_signature_has_its_chinese():
     hints = {re.sub(r"(\{\w+):[^}]*\}", r"\1}", each.hint) for each in SIGNATURES if each.hint}
     assert hints - set(chinese_recorded.RECORDED) == set()
+
+
+KNOWN = {"m": 65536, "intermediate_size": 18944, "total_gib": 15.5, "capability": "12.0"}
+
+
+@pytest.mark.parametrize("signature", SIGNATURES, ids=lambda each: each.id)
+def test_every_hint_that_the_classifier_writes_is_shown_in_chinese(signature):
+    """With what `explain` appends; a message of the log stays as it was printed."""
+    known = {**KNOWN, "gpu_memory_utilization": 0.8}
+    failure = classify(signature.example.splitlines(), exit_code=1, known=known)
+    own = failure.hint.removesuffix(CLASSES[failure.failure_class].advice).strip()
+    assert [part for part in still_english(own) if part not in signature.example] == []
+
+
+def still_english(text: str) -> list[str]:
+    """Sentences of a text on record that have no translation."""
+    found = CHINESE.recorded(text)
+    if found is None:
+        return [text] if text else []
+    items = found.items if isinstance(found, Joined) else ()
+    return [item for item in items if isinstance(item, str)]
+
+
+@pytest.mark.parametrize(
+    ("log", "known", "expected"),
+    [
+        ([test_explain.OOM], {}, "该进程占用 11.31 GiB（其中张量 10.94 GiB，"),
+        ([test_explain.OOM], {}, "；其他进程占用 3.20 GiB (process 4711)。请测量更小的 M"),
+        (
+            [test_explain.OOM.replace("0.93 GiB is", "1.47 GiB is")],
+            {},
+            "15.46 GiB 中空闲 1.47 GiB：总量足够",
+        ),
+        (
+            [test_explain.KV],
+            {"gpu_memory_utilization": 0.8, "total_gib": 15.5},
+            "max_model_len 不超过 264，或 gpu_memory_utilization 0.86 即可。请提高",
+        ),
+        (
+            [test_explain.KV],
+            {"gpu_memory_utilization": 0.95, "total_gib": 15.5},
+            "任何 gpu_memory_utilization 都不够：需要该显存的 1.01 倍。",
+        ),
+        (
+            [test_explain.ILLEGAL],
+            {"m": 65536, "intermediate_size": 18944},
+            "很可能是 32 位索引：gate_up 输出有 M x 2 x intermediate_size = 65,536 x 2 x 18,944",
+        ),
+        ([test_explain.ILLEGAL], {"m": 512, "intermediate_size": 18944}, "gate_up 输出低于 2^31"),
+        (
+            [test_explain.SM_120, test_explain.BUILT_FOR, test_explain.NO_IMAGE],
+            {},
+            "含有 sm_50, sm_60, sm_90 的机器码。用于 CUDA 12.8 或更新版本的 PyTorch 2.7",
+        ),
+        ([test_explain.NO_IMAGE], {"capability": "6.1"}, "为 CUDA 12.6 构建的 PyTorch 仍支持它。"),
+    ],
+)
+def test_explanation_with_numbers_is_shown_in_chinese(log, known, expected):
+    hint = classify(log, exit_code=1, known=known).hint
+    assert expected in plain_text(Recorded(hint), CHINESE)
+    assert still_english(hint) == []
+
+
+def test_sentence_that_nobody_knows_stays_between_those_that_are_known():
+    known = "Host memory could not be pinned."
+    text = Recorded(f"{known} Nobody knows this. {known}")
+    assert plain_text(text, CHINESE) == (
+        "无法锁定主机内存（pinned memory）。Nobody knows this. 无法锁定主机内存（pinned memory）。"
+    )
+    two = sentences([Recorded("Nobody knows this."), Recorded("Nor this."), Recorded(known)])
+    assert plain_text(two, CHINESE).startswith("Nobody knows this. Nor this. 无法锁定")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "GPU 0 has a total capacity of 15.47",
+        "GPU 0 has a total capacity of 15.47 GiB of which 1.53 GiB is free.",
+        "that would do",
+    ],
+)
+def test_line_of_a_log_is_not_taken_for_a_sentence_of_ours(line):
+    assert plain_text(Recorded(line), CHINESE) == line
+
+
+def test_root_cause_of_a_failed_cell_is_shown_as_it_was_printed():
+    root_cause = "throttled (hw_thermal)"
+    record = build_failed(CELL, build_failure("cuda_misc", root_cause=root_cause))
+    inputs = ReportInputs(run=build_run({CELL: record}), run_folder=Path("runs/a"))
+    table = render(view_of(inputs), CHINESE).split("## 全部测试单元")[1]
+    assert root_cause in table
 
 
 @pytest.mark.parametrize(

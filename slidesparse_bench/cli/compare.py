@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from slidesparse_bench.cli.output import RUNS, Json, RunsDir, console, print_json
+from slidesparse_bench.cli.report_inputs import report_inputs
 from slidesparse_bench.cli.run import select_cells
 from slidesparse_bench.compare import Comparison, Rule, Verdict, compare_runs
 from slidesparse_bench.compare.tables import (
@@ -24,10 +25,9 @@ from slidesparse_bench.compare.tables import (
     summary_line,
 )
 from slidesparse_bench.errors import ExitCode, UsageError
-from slidesparse_bench.report import ReportInputs
 from slidesparse_bench.report.table import Table
 from slidesparse_bench.report.view import RunView, view_of
-from slidesparse_bench.store import MATRIX, Store, find_run
+from slidesparse_bench.store import Store, find_run
 from slidesparse_bench.wire import write_text
 
 STYLES = {
@@ -84,7 +84,7 @@ def compare(
     - `slidesparse compare runs/rtx4090 runs/rtx5080 --select '*.prefill.*' --markdown gpus.md`
     """
     rule = Rule(parse_threshold(threshold), min_trials)
-    a, b = (_view(find_run(runs_dir, name)) for name in (run_a, run_b))
+    a, b = (view_of(report_inputs(Store.open(find_run(runs_dir, name)))) for name in (run_a, run_b))
     comparison = compare_runs(a, b, rule, gate=gate, only=_selected(a, b, select or []))
     if markdown_file is not None:
         _write_markdown(comparison, markdown_file)
@@ -112,23 +112,6 @@ def parse_threshold(text: str) -> float:
     meant = f"; {written} percent is {written}%" if 1 <= share < 100 and share == number else ""
     raise UsageError(
         f"--threshold '{text}': expected a share above 0 and below 1, such as 3% or 0.03{meant}"
-    )
-
-
-def _view(folder: Path) -> RunView:
-    store = Store.open(folder)
-    matrix = folder / MATRIX
-    return view_of(
-        ReportInputs(
-            run=store.record,
-            run_folder=folder,
-            plan=store.plan(),
-            environment=store.environment(),
-            # A run of another tool was never written as a matrix.
-            matrix_text=matrix.read_text(encoding="utf-8", errors="replace")
-            if matrix.is_file()
-            else "",
-        )
     )
 
 

@@ -22,7 +22,7 @@ from slidesparse_bench.cli.output import REPORTS, Json, console, print_json
 from slidesparse_bench.device import Device, find_devices, machine_facts
 from slidesparse_bench.errors import ExitCode, NothingToRun, UsageError
 from slidesparse_bench.gemm_run import GemmRun, interrupted, with_results
-from slidesparse_bench.gemm_wire import Row, RowState
+from slidesparse_bench.gemm_wire import LINES, Row, RowState
 from slidesparse_bench.gemms import (
     Asked,
     GemmResult,
@@ -32,7 +32,7 @@ from slidesparse_bench.gemms import (
     select_rows,
     write_all,
 )
-from slidesparse_bench.gemms.tables import read_tables
+from slidesparse_bench.gemms.tables import output_note, read_tables
 from slidesparse_bench.gemms.write import EMULATED, header_lines
 from slidesparse_bench.matrix import load_matrix
 from slidesparse_bench.provenance import sitting
@@ -124,7 +124,7 @@ def gemm(
         asked = _asked(model, quantization, backend, sparsity, _sizes("-m", m), squares)
     device = _device(gpu)
     tasks = select_rows(asked.tasks, globs or [])
-    planned = plan_rows(tasks, device.facts)
+    planned = plan_rows(tasks, device.facts, asked.unsplit)
     if not any(row.state is RowState.PENDING for row in planned):
         raise NothingToRun(_why_nothing(planned, asked))
     refuse_busy(device)
@@ -206,6 +206,8 @@ def _show(out: Console, result: GemmResult, files: Sequence[Path], *, json_mode:
             out.print()
             out.print(Text(title, style="bold"))
             out.print(_rich(table))
+            if note := output_note(table):
+                out.print(note, markup=False)
     out.print()
     for line in header_lines(result):
         out.print(line.replace("**", ""), markup=False)
@@ -250,6 +252,10 @@ def _asked(
 ) -> Asked:
     if not models and not squares:
         raise UsageError("name a MATRIX.yaml, or --model NAME, or --square SIZES")
+    if ms and not models:
+        raise UsageError(
+            "-m: rows of a model's layers; --square sets m = n = k; add --model or drop -m"
+        )
     return asked_of_options(
         _split(models),
         _split(quantizations) or list(Quantization),
@@ -289,13 +295,58 @@ def _why_nothing(planned: Sequence[Row], asked: Asked) -> str:
 
 
 def _folder(out: Path | None, name: str) -> Path:
+    """A folder that belongs to this measurement alone.
+
+    Raises:
+        UsageError: it has results of another one, or cannot be made.
+    """
+    try:
+        return _made(name) if out is None else _chosen(out)
+    except OSError as error:
+        raise UsageError(
+            f"--out {out or error.filename}: {error.strerror or error}; name a folder that can be "
+            "made"
+        ) from error
+
+
+def _chosen(out: Path) -> Path:
+    out.mkdir(parents=True, exist_ok=True)
+    if any(out.iterdir()):
+        raise _taken(out)
+    try:
+        # Of two programs that were started with the same folder, one makes this file.
+        (out / LINES).touch(exist_ok=False)
+    except FileExistsError:
+        raise _taken(out) from None
+    return out
+
+
+def _taken(out: Path) -> UsageError:
+    return UsageError(
+        f"--out {out}: is there and not empty; results are never overwritten: name another folder"
+    )
+
+
+def _made(name: str) -> Path:
+    """`reports/gemm-NAME-TIME`; the second of one second is `reports/gemm-NAME-TIME-2`."""
     stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:80]
-    folder = out or REPORTS / f"gemm-{slug}-{stamp}"
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"--out {folder}: is there and not empty; results are never overwritten")
-    folder.mkdir(parents=True, exist_ok=True)
+    first = REPORTS / f"gemm-{slug}-{stamp}"
+    folder, number = first, 1
+    while not _is_new(folder):
+        number += 1
+        folder = first.with_name(f"{first.name}-{number}")
     return folder
+
+
+def _is_new(folder: Path) -> bool:
+    """Make it, unless it is there: of two programs, one has made it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
 
 
 def register(app: typer.Typer) -> None:

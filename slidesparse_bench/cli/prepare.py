@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +14,7 @@ from rich.console import Console
 from slidesparse_bench.cell import Sparsity
 from slidesparse_bench.cli.execution import code_of_signal, stopped_by_signals
 from slidesparse_bench.cli.output import Json, complain, console, print_json
-from slidesparse_bench.conversion import convert, is_converted
+from slidesparse_bench.conversion import convert, is_converted, missing_files
 from slidesparse_bench.converted import ConversionRequest, read_record
 from slidesparse_bench.errors import ConversionFailed, ExitCode, SlideSparseError, UsageError
 from slidesparse_bench.matrix import Matrix, load_matrix
@@ -49,7 +49,8 @@ def prepare_models(
 
     With `--model`, or a matrix and `--out`, W8A8 checkpoints are written anew with their linear
     weights pruned to 2:L. No run needs them, as cusparselt prunes while loading, but any vLLM runs
-    them, with any backend. `slidesparse.json` in the new folder says what was done.
+    them, with any backend. `slidesparse.json` in the new folder says what was done. A folder that
+    has lost a file since, or part of one, is converted again.
 
     **Examples**
 
@@ -82,7 +83,11 @@ class _Outcome:
 
 
 class _Stopped(Exception):
-    """By a signal, which is its argument."""
+    """By a signal, while `outcome` was being made."""
+
+    def __init__(self, number: int, outcome: _Outcome) -> None:
+        super().__init__(number)
+        self.code, self.outcome = code_of_signal(number), outcome
 
 
 def _prepare_one(
@@ -94,13 +99,20 @@ def _prepare_one(
         raise UsageError(f"--sparsity: {error}") from None
     source = find_source(model, lambda line: out.print(line, markup=False))
     request = conversion_request(source, model, wanted, out_folder, replace=force)
+    code = ExitCode.OK
     try:
         outcome = _convert(source.name, request, out)
     except _Stopped as stopped:
-        return code_of_signal(stopped.args[0])
+        code, outcome = stopped.code, stopped.outcome
     if json_mode:
-        print_json({"schema_version": SCHEMA_VERSION, "conversions": _as_json([outcome])})
-    return ExitCode.OK
+        _print_document({"conversions": _as_json([outcome])}, code)
+    return code
+
+
+def _print_document(content: dict[str, Any], code: ExitCode) -> None:
+    """One JSON document, also of what an interruption left."""
+    interrupted = code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
+    print_json({"schema_version": SCHEMA_VERSION, **content, "interrupted": interrupted})
 
 
 def _prepare_matrix(
@@ -112,28 +124,28 @@ def _prepare_matrix(
         lambda line: out.print(line, markup=False),
     )
     outcomes: list[_Outcome] = []
+    stopped_with: ExitCode | None = None
     if out_folder is not None:
         try:
-            outcomes = _convert_all(matrix, prepared, out_folder, out, force=force)
+            for outcome in _convert_all(matrix, prepared, out_folder, out, force=force):
+                outcomes.append(outcome)  # noqa: PERF402 - kept when the next one is interrupted
         except _Stopped as stopped:
-            return code_of_signal(stopped.args[0])
+            outcomes.append(stopped.outcome)
+            stopped_with = stopped.code
+    actions = {*(each.action for each in prepared), *(each.action for each in outcomes)}
+    code = stopped_with or (ExitCode.SOME_FAILED if Action.MISSING in actions else ExitCode.OK)
     if json_mode:
-        document: dict[str, Any] = {
-            "schema_version": SCHEMA_VERSION,
-            "models": [_model(each) for each in prepared],
-        }
+        document: dict[str, Any] = {"models": [_model(each) for each in prepared]}
         if out_folder is not None:
             document["conversions"] = _as_json(outcomes)
-        print_json(document)
-    actions = {*(each.action for each in prepared), *(each.action for each in outcomes)}
-    return ExitCode.SOME_FAILED if Action.MISSING in actions else ExitCode.OK
+        _print_document(document, code)
+    return code
 
 
 def _convert_all(
     matrix: Matrix, prepared: Sequence[Prepared], out_folder: Path, out: Console, *, force: bool
-) -> list[_Outcome]:
+) -> Iterator[_Outcome]:
     """Every model that has weight files, to every sparsity that its cells have."""
-    outcomes = []
     cells = matrix.cells()
     for source in (each.source for each in prepared if each.action is not Action.MISSING):
         wanted = {
@@ -154,25 +166,29 @@ def _convert_all(
                 entry = matrix.model(source.name)
                 named = entry.hub or str(entry.path)
                 request = conversion_request(source, named, sparsity, folder, replace=force)
-                outcomes.append(_convert(source.name, request, out))
+                yield _convert(source.name, request, out)
             except SlideSparseError as error:
                 complain(error)
-                missing = _Outcome(source.name, sparsity, Action.MISSING, folder, str(error))
-                outcomes.append(missing)
-    return outcomes
+                yield _Outcome(source.name, sparsity, Action.MISSING, folder, str(error))
 
 
 def _convert(name: str, request: ConversionRequest, out: Console) -> _Outcome:
     folder, sparsity = Path(request.out), request.sparsity
-    if not request.replace and is_converted(request):
+    known = not request.replace and is_converted(request)
+    lost = missing_files(request) if known else []
+    if known and not lost:
         record, action = read_record(folder), Action.PRESENT
     else:
+        if lost:
+            out.print(f"{folder} is not whole, converting again: {'; '.join(lost)}.", markup=False)
+            request = replace(request, replace=True)
         out.print(f"Pruning {request.folder} to {sparsity}.", markup=False)
         stop = threading.Event()
         with stopped_by_signals(stop) as received:
             converted = convert(request, lambda line: _tell(line, out), stop)
         if received:
-            raise _Stopped(received[0])
+            outcome = _Outcome(name, sparsity, Action.MISSING, folder, "interrupted")
+            raise _Stopped(received[0], outcome)
         if converted is None:
             raise ConversionFailed(f"converting {request.folder} was stopped")
         record, action = converted, Action.MADE

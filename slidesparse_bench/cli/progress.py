@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from slidesparse_bench.cell import Stage
 from slidesparse_bench.records import Attempt, CellRecord, CellState, RunRecord
 from slidesparse_bench.units import format_duration, format_rate
 from slidesparse_bench.wire import LOG, PHASES, Metrics, last_phase
@@ -54,7 +55,7 @@ class PlainProgress:
                 return
             self._printed[cell_id] = key
             done = sum(self._record.cells[each].state.is_done for each in self._selected)
-            told = " ".join(filter(None, [cell.state.value, what_happened(cell)]))
+            told = " ".join(filter(None, [cell.state.value, what_happened(cell_id, cell)]))
             line = f"[{done}/{len(self._selected)}] {cell_id}: {told}"
             self._console.print(line, markup=False)
 
@@ -116,13 +117,13 @@ class LiveProgress:
         for cell_id in list(self._recent):
             cell = self._record.cells[cell_id]
             state = Text(cell.state.value, style=STYLES[cell.state])
-            table.add_row(cell_id, state, Text(what_happened(cell)))
+            table.add_row(cell_id, state, Text(what_happened(cell_id, cell)))
         return Group(table, *self._running_lines(), self._summary())
 
     def _running_lines(self) -> list[RenderableType]:
         lines: list[RenderableType] = []
         for cell_id, (folder, phase) in list(self._running.items()):
-            doing = what_happened(self._record.cells[cell_id])
+            doing = what_happened(cell_id, self._record.cells[cell_id])
             lines.append(Text(f"▶ {cell_id}  {doing}: {phase}", style="cyan"))
             if folder is not None:
                 lines.append(Text(f"  {log_tail(folder / LOG)}", style="dim", no_wrap=True))
@@ -146,11 +147,11 @@ class LiveProgress:
         return elapsed / finished_now * left if finished_now >= 2 else planned
 
 
-def what_happened(cell: CellRecord) -> str:
+def what_happened(cell_id: str, cell: CellRecord) -> str:
     """The newest thing about a cell, to stand beside its state."""
     attempt = cell.attempts[-1] if cell.attempts else None
     if cell.state is CellState.PASSED and cell.metrics is not None:
-        return ", ".join([_rate(cell.metrics), *_effort(cell.attempts)])
+        return ", ".join([_rate(cell_id, cell.metrics), *_effort(cell.attempts)])
     if cell.state is CellState.RUNNING and attempt is not None:
         if attempt.failure is not None:
             return f"attempt {attempt.n} ended: {attempt.failure.failure_class}"
@@ -159,10 +160,20 @@ def what_happened(cell: CellRecord) -> str:
     return cell.reason
 
 
-def _rate(metrics: Metrics) -> str:
-    rate = f"{format_rate(metrics.tokens_per_second)} tokens/s"
+def _rate(cell_id: str, metrics: Metrics) -> str:
+    """The rate that reports judge the cell by, with its interval.
+
+    The steps of a decode cell are its pure decode steps: their interval is of no other rate.
+    """
+    is_decode = f".{Stage.DECODE}." in cell_id
+    output = metrics.output_tokens_per_second if is_decode else None
+    rate = (
+        f"{format_rate(output)} output tokens/s"
+        if output
+        else f"{format_rate(metrics.tokens_per_second)} tokens/s"
+    )
     times = metrics.step_time_ms
-    if times is None or times.ci95_half_width is None:
+    if times is None or times.ci95_half_width is None or (is_decode and not output):
         return rate
     return f"{rate} ± {times.ci95_half_width / times.mean:.1%}"
 

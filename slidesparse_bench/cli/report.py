@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from slidesparse_bench.cli.output import REPORTS, RUNS, Json, RunName, RunsDir, console, print_json
+from slidesparse_bench.cli.report_inputs import report_inputs
 from slidesparse_bench.errors import UsageError
-from slidesparse_bench.report import FORMATS, LANGUAGES, ReportInputs, write_report
-from slidesparse_bench.store import MATRIX, Store, find_run
+from slidesparse_bench.report import FORMATS, LANGUAGES, write_report
+from slidesparse_bench.store import Store, find_run
 from slidesparse_bench.wire import SCHEMA_VERSION
 
 
@@ -47,15 +48,7 @@ def report(
         raise UsageError(f"--lang {lang}: not one of {', '.join(LANGUAGES)}")
     wanted = _formats(formats)
     folder = find_run(runs_dir, run_name)
-    store = Store.open(folder)
-    inputs = ReportInputs(
-        run=store.record,
-        run_folder=folder,
-        plan=store.plan(),
-        environment=store.environment(),
-        matrix_text=(folder / MATRIX).read_text(encoding="utf-8"),
-        notes=_read_notes(notes),
-    )
+    inputs = report_inputs(Store.open(folder), _read_notes(notes))
     files = write_report(inputs, reports_dir / folder.name, lang=lang, formats=wanted)
     if json_mode:
         print_json({"schema_version": SCHEMA_VERSION, "files": [str(path) for path in files]})

@@ -39,7 +39,7 @@ def _table(record: RunRecord) -> Table:
         table.add_column(heading, no_wrap=heading != "what happened")
     for cell_id, cell in record.cells.items():
         state = Text(cell.state.value, style=STYLES[cell.state])
-        table.add_row(cell_id, state, str(len(cell.attempts)), Text(what_happened(cell)))
+        table.add_row(cell_id, state, str(len(cell.attempts)), Text(what_happened(cell_id, cell)))
     return table
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -42,11 +42,16 @@ class Verdict(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why a verdict is `cannot_tell`; what helps differs."""
+    """Why a verdict is `cannot_tell`; what helps differs.
+
+    `SKIPPED` stands beside `only_in_a` as well, where no gate is asked for.
+    """
 
     STRADDLES = "interval_straddles_threshold"
     NO_INTERVAL = "no_interval"
     FEW_TRIALS = "too_few_trials"
+    DISTURBED = "disturbed"
+    SKIPPED = "skipped_in_b"
     UNFINISHED = "unfinished"
     NOT_OF_THE_CELL = "failure_not_of_the_cell"
     NOT_ALIKE = "real_and_emulated"
@@ -69,6 +74,7 @@ class ComparedCell:
     """One cell. `ratio` is B over A of the rate `metric`; None unless both runs have one.
 
     `reason` is empty where the ratio says it all; `notes` say how else a side was measured.
+    `doubted`: a side's own report warns of its number, and no mean should be made of it.
     """
 
     id: str
@@ -81,16 +87,18 @@ class ComparedCell:
     rate_b: float | None = None
     ratio: Ratio | None = None
     notes: tuple[str, ...] = ()
+    doubted: bool = False
 
 
 @dataclass(frozen=True)
 class Side:
-    """One run, its cells and their groups by cell id."""
+    """One run, its cells and their groups by cell id, and the ids of its doubtful numbers."""
 
     name: str
     run: RunView
     cells: Mapping[str, CellView]
     groups: Mapping[str, Group]
+    doubted: Collection[str] = ()
 
     def kind(self, metrics: Metrics) -> str:
         """What made the number; numbers of two kinds never compare."""
@@ -128,6 +136,7 @@ def _without_both(bare: ComparedCell, a: CellView, b: CellView) -> ComparedCell:
         verdict, cause = Verdict.CANNOT_TELL, Cause.NOT_OF_THE_CELL
     elif a.state is passed:
         verdict = Verdict.NEW_FAILURE if b.state is failed else Verdict.ONLY_IN_A
+        cause = Cause.SKIPPED if b.state is CellState.SKIPPED else None
     elif b.state is passed:
         verdict = Verdict.FIXED if a.state is failed else Verdict.ONLY_IN_B
     elif a.state is b.state is failed:
@@ -138,7 +147,9 @@ def _without_both(bare: ComparedCell, a: CellView, b: CellView) -> ComparedCell:
 
 def _became(name: str, view: CellView) -> str:
     """`B failed: oom_device: CUDA out of memory ...`."""
-    because = f": {shortened(view.reason, _SHORT)}" if view.reason else ""
+    # Of a cell that was not tried yet the reason is what the plan thought of it.
+    is_told = view.reason and view.state in (CellState.FAILED, CellState.SKIPPED)
+    because = f": {shortened(view.reason, _SHORT)}" if is_told else ""
     if view.state is not CellState.FAILED or because.startswith(f": {view.failure_class}:"):
         return f"{name} {view.state.value}{because}"
     return f"{name} {view.missing}{because}"
@@ -156,7 +167,8 @@ def _measured(
         metric=metric,
         rate_a=sides[0].rate,
         rate_b=sides[1].rate,
-        notes=_notes(a[1], b[1]),
+        notes=_notes(a, b),
+        doubted=any(bare.id in side.doubted for side, _ in (a, b)),
     )
     if missing:
         return _untold(found, Cause.NO_RATE, " and ".join(missing))
@@ -175,6 +187,7 @@ class Number:
     half_width: float | None
     trials: int
     kind: str
+    disturbed: bool = False
 
     @classmethod
     def of(cls, side: Side, view: CellView, metric: str) -> Number:
@@ -193,6 +206,7 @@ class Number:
             half_width=None if is_other else half_width(view),
             trials=metrics.trials,
             kind=side.kind(metrics),
+            disturbed=bool(metrics.disturbed),
         )
 
 
@@ -207,6 +221,9 @@ def _judged(found: ComparedCell, a: Number, b: Number, rule: Rule) -> ComparedCe
     assert b.rate is not None
     ratio = ratio_of_rates(a.rate, b.rate, a.half_width, b.half_width)
     found = replace(found, ratio=ratio)
+    disturbed = [each.name for each in (a, b) if each.disturbed]
+    if disturbed:
+        return _untold(found, Cause.DISTURBED, f"measure {' and '.join(disturbed)} again")
     if ratio.low is None or ratio.high is None:
         return _untold(found, Cause.NO_INTERVAL, _no_interval(a, b))
     few = [each for each in (a, b) if each.trials < rule.min_trials]
@@ -249,14 +266,20 @@ def _straddles(low: float, high: float, rule: Rule) -> str:
     return f"{certain if high < 1 or low > 1 else ''}the interval reaches over {crossed}"
 
 
-def _notes(a: CellView, b: CellView) -> tuple[str, ...]:
+def _notes(a: tuple[Side, CellView], b: tuple[Side, CellView]) -> tuple[str, ...]:
     """What each side's own report remarks on the number, and whether other kernels ran."""
     notes = [
-        f"{name}: {note.replace('`', '')}"
-        for name, view in (("A", a), ("B", b))
-        for note in conditions_of(view)
+        f"{side.name}: {note.replace('`', '')}"
+        for side, view in (a, b)
+        for note in [*conditions_of(view), *_out_of_line(side, view)]
     ]
-    kernels = [view.metrics.kernel for view in (a, b) if view.metrics]
+    kernels = [view.metrics.kernel for _, view in (a, b) if view.metrics]
     if len(set(kernels)) > 1 and all(kernels):
         notes.append(f"kernel {kernels[0]} in A, {kernels[1]} in B")
     return tuple(notes)
+
+
+def _out_of_line(side: Side, view: CellView) -> list[str]:
+    """A doubt that the number itself does not carry: it does not fit the others of its run."""
+    is_other = view.id in side.doubted and not (view.metrics and view.metrics.disturbed)
+    return ["out of line with the numbers beside it (Anomalies in its report)"] if is_other else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from slidesparse_bench.cell import Quantization, Stage
@@ -11,6 +11,7 @@ from slidesparse_bench.compare.cells import Cause, ComparedCell, Rule, Side, Ver
 from slidesparse_bench.compare.ratio import geometric_mean
 from slidesparse_bench.compare.setups import Setups, setups_of
 from slidesparse_bench.errors import ExitCode
+from slidesparse_bench.report.doubts import doubted_ids
 from slidesparse_bench.report.groups import Series, groups_of
 from slidesparse_bench.report.markdown import counted, listed, round_percent
 from slidesparse_bench.report.view import RunView
@@ -20,7 +21,8 @@ from slidesparse_bench.report.view import RunView
 class GroupMean:
     """Cells of one stage, quantization and backend with its sparsity.
 
-    `geometric_mean` is over the `compared` cells of `cells` that have a ratio; None without any.
+    `geometric_mean` is over the `compared` cells of `cells`: those that have a ratio, but for the
+    `left_out`, of which a side's own report says not to use the number. None without any.
     """
 
     stage: Stage
@@ -28,6 +30,7 @@ class GroupMean:
     series: Series
     cells: int
     compared: int
+    left_out: int
     geometric_mean: float | None
 
 
@@ -89,7 +92,8 @@ class Comparison:
                 "regression is open; --gate counts it as one"
             )
         if untold := self.counts[Verdict.CANNOT_TELL]:
-            return ExitCode.CANNOT_TELL, f"{counted(untold, 'cell')} cannot be told"
+            told = f"{counted(untold, 'cell')} cannot be told"
+            return ExitCode.CANNOT_TELL, f"{told}{self._skipped_told()}"
         return ExitCode.OK, self._all_is_well()
 
     def _regressions_told(self) -> str:
@@ -116,8 +120,15 @@ class Comparison:
         worse = sum(each.verdict.is_worse for each in self.cells)
         return (
             f"different devices: {counted(worse, 'cell')} slower or failed in B, none of them "
-            "called a regression; --gate does"
+            f"called a regression; --gate does{self._skipped_told()}"
         )
+
+    def _skipped_told(self) -> str:
+        skipped = sum(each.cause is Cause.SKIPPED for each in self.cells)
+        if not skipped:
+            return ""
+        was = "was" if skipped == 1 else "were"
+        return f"; {counted(skipped, 'cell')} that passed in A {was} skipped in B"
 
     @property
     def _threshold(self) -> str:
@@ -126,7 +137,7 @@ class Comparison:
     @property
     def next_steps(self) -> list[str]:
         """What would settle what is open; nothing when nothing is."""
-        causes = [each.cause for each in self.cells]
+        causes = [each.cause for each in self.cells if each.verdict is Verdict.CANNOT_TELL]
         steps = [
             f"{counted(causes.count(cause), 'cell')} cannot be told ({text}"
             for cause, text in _NEXT_STEPS.items()
@@ -153,6 +164,14 @@ _NEXT_STEPS = {
     ),
     Cause.FEW_TRIALS: (
         "fewer trials than --min-trials): set `trials` in the matrix and measure again."
+    ),
+    Cause.DISTURBED: (
+        "a side was disturbed while it was measured): measure that side again with nothing else on "
+        "the machine (`slidesparse run MATRIX.yaml --fresh --select CELL`)."
+    ),
+    Cause.SKIPPED: (
+        "B skipped what passed in A): see its reason; `infeasible: try` in the matrix tries what "
+        "the plan thinks too large, --select compares the rest."
     ),
     Cause.UNFINISHED: (
         "B has not finished it): `slidesparse run MATRIX.yaml` goes on where B was left; --select "
@@ -186,12 +205,20 @@ def compare_runs(
         compare_cell(cell_id, *sides, rule) for cell_id in ids if only is None or cell_id in only
     ]
     in_both = {each.id for each in cells if each.metric is not None}
-    return Comparison(a, b, rule, gate, setups_of(a, b, in_both), tuple(sorted(cells, key=_rank)))
+    setups = setups_of(a, b, in_both)
+    if gate or setups.same_device is True:
+        cells = [_gated(each) for each in cells]
+    return Comparison(a, b, rule, gate, setups, tuple(sorted(cells, key=_rank)))
+
+
+def _gated(each: ComparedCell) -> ComparedCell:
+    """A gate must not pass because B left out what A measured."""
+    return replace(each, verdict=Verdict.CANNOT_TELL) if each.cause is Cause.SKIPPED else each
 
 
 def _side(name: str, run: RunView) -> Side:
     groups = {view.id: group for group in groups_of(run) for view in group.cells.values()}
-    return Side(name, run, {view.id: view for view in run.cells}, groups)
+    return Side(name, run, {view.id: view for view in run.cells}, groups, doubted_ids(run))
 
 
 def _rank(each: ComparedCell) -> tuple[int, float]:
@@ -206,5 +233,7 @@ def _place(
 
 
 def _group_mean(key: tuple[Stage, Quantization, Series], cells: list[ComparedCell]) -> GroupMean:
-    ratios = [each.ratio.value for each in cells if each.ratio]
-    return GroupMean(*key, len(cells), len(ratios), geometric_mean(ratios))
+    known = [each for each in cells if each.ratio]
+    ratios = [each.ratio.value for each in known if each.ratio and not each.doubted]
+    left_out = len(known) - len(ratios)
+    return GroupMean(*key, len(cells), len(ratios), left_out, geometric_mean(ratios))

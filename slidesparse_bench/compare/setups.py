@@ -20,6 +20,7 @@ from slidesparse_bench.sittings import differences, driver_of, sittings_of
 
 UNKNOWN = "not on record"
 _TOLD_SHORTLY = 3
+_HASH = 12
 _TOLD_ABOVE = re.compile(r"(vllm(-cpu)?|driver|slidesparse-bench|GPU \S+ (name|power_limit_w)) ")
 """Of what `sittings.differences` tells: the facts that have lines of their own here."""
 
@@ -51,6 +52,7 @@ def setups_of(a: RunView, b: RunView, cell_ids: Collection[str]) -> Setups:
     views = [[each for each in run.cells if each.id in cell_ids] for run in (a, b)]
     facts_a, facts_b = _facts(a, views[0]), _facts(b, views[1])
     told = [_difference(name, facts_a[name], facts_b[name]) for name in facts_a]
+    told += _models(a, b, cell_ids)
     told += _measurement(a, b, cell_ids) + _engine_args(*views)
     return Setups(
         devices_a=devices_of(a),
@@ -108,6 +110,28 @@ def _vllm(versions: Mapping[str, str] | None) -> str | None:
 
 def _difference(name: str, a: str | None, b: str | None) -> str:
     return "" if a == b else f"{name}: {a or UNKNOWN} in A, {b or UNKNOWN} in B"
+
+
+def _models(a: RunView, b: RunView, cell_ids: Collection[str]) -> list[str]:
+    """Models of one name with another `config.json` in each run.
+
+    One without a hash is built in, imported, or from before plans had them.
+    """
+    used = {view.cell.model for view in a.cells if view.cell and view.id in cell_ids}
+    old, new = _configs(a), _configs(b)
+    return [
+        f"model {name}: other config.json ({str(old[name])[:_HASH]} in A, "
+        f"{str(new[name])[:_HASH]} in B)"
+        if name in old and name in new
+        else f"model {name}: no config.json on record in {'B' if name in old else 'A'}"
+        for name in sorted(used)
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _configs(run: RunView) -> Mapping[str, Any]:
+    configs = run.inputs.plan.get("model_configs")
+    return configs if isinstance(configs, Mapping) else {}
 
 
 def _measurement(a: RunView, b: RunView, cell_ids: Collection[str]) -> list[str]:

@@ -70,7 +70,8 @@ def group_table(comparison: Comparison) -> Table:
 
 def _group_row(each: GroupMean) -> tuple[Value, ...]:
     mean = None if each.geometric_mean is None else f"{each.geometric_mean:.3f}"
-    compared = f"{each.compared} of {each.cells}"
+    left_out = f"; {each.left_out} disturbed or out of line" if each.left_out else ""
+    compared = f"{each.compared} of {each.cells}{left_out}"
     return each.stage.value, each.quantization.value, each.series.title, compared, mean
 
 
@@ -150,6 +151,7 @@ def _group(each: GroupMean) -> dict[str, Any]:
         "sparsity": str(each.series.sparsity) if each.series.sparsity else None,
         "cells": each.cells,
         "compared": each.compared,
+        "left_out": each.left_out,
         "geometric_mean": each.geometric_mean,
     }
 
@@ -169,6 +171,7 @@ def _cell(each: ComparedCell, is_regression: bool) -> dict[str, Any]:
         "ratio": ratio.value if ratio else None,
         "ratio_ci95": [ratio.low, ratio.high] if ratio and has_interval else None,
         "notes": list(each.notes),
+        "doubted": each.doubted,
     }
 
 

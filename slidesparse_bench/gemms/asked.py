@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from slidesparse_bench.backends import BACKENDS
@@ -18,17 +18,22 @@ SQUARE = "square"
 """The model of sizes m = n = k that belong to none."""
 NATIVE = "native"
 
+Layer = tuple[str, str]
+"""Names of a model and of one of its layers."""
+
 
 @dataclass(frozen=True)
 class Asked:
     """Tasks without the dense ones that they are compared with.
 
-    A task of `native` stands for its sizes only. `left_out` says of a model why it has no GEMMs.
+    A task of `native` stands for its sizes only. `left_out` says of a model why it has no GEMMs,
+    `unsplit` of a layer why vLLM does not spread it over so many GPUs.
     """
 
     name: str
     tasks: list[Task]
     left_out: dict[str, str]
+    unsplit: dict[Layer, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,10 +65,11 @@ class Way:
 def asked_of_matrix(matrix: Matrix, squares: Sequence[int] = ()) -> Asked:
     """The layers of every cell of a matrix, each M once whatever its stage, then square sizes.
 
-    With `tensor_parallel_size` they are those of one GPU.
+    With `tensor_parallel_size` they are those of one GPU, and their names end in it.
     """
     tasks: dict[Task, None] = {}
     left_out: dict[str, str] = {}
+    unsplit: dict[Layer, str] = {}
     cells = matrix.cells()
     architectures = {
         entry.name: _architecture(matrix.model(entry.name), left_out)
@@ -74,10 +80,13 @@ def asked_of_matrix(matrix: Matrix, squares: Sequence[int] = ()) -> Asked:
         architecture = architectures[cell.model]
         if architecture is not None:
             ranks = int(matrix.engine_args_for(cell).get("tensor_parallel_size") or 1)
-            tasks |= dict.fromkeys(_layers(cell, architecture.shard(ranks)))
+            layers = _layers(cell, architecture, ranks)
+            tasks |= dict.fromkeys(layers)
+            if reason := architecture.refuses_split(ranks):
+                unsplit |= {(task.model, task.layer): reason for task in layers}
     ways = dict.fromkeys(Way(cell.quantization, cell.backend, cell.sparsity) for cell in cells)
     tasks |= dict.fromkeys(_squares(squares, ways))
-    return Asked(matrix.name, list(tasks), left_out)
+    return Asked(matrix.name, list(tasks), left_out, unsplit)
 
 
 def asked_of_options(
@@ -91,12 +100,14 @@ def asked_of_options(
     """The product of what a command line lists.
 
     Raises:
-        UsageError: an unknown word.
+        UsageError: an unknown word, or two models of one name.
     """
     ways = _ways(quantizations, backends, sparsities)
     left_out: dict[str, str] = {}
     tasks: list[Task] = []
-    for named in dict.fromkeys(map(Named.parse, models)):
+    named_models = list(dict.fromkeys(map(Named.parse, models)))
+    _refuse_namesakes(named_models, squares)
+    for named in named_models:
         architecture = _architecture(named, left_out)
         if architecture is not None:
             tasks += [
@@ -104,10 +115,21 @@ def asked_of_options(
                 for linear, m, way in itertools.product(architecture.layer_linears, ms, ways)
             ]
     tasks += _squares(squares, ways)
-    name = "-".join(
-        [*(Named.parse(model).name for model in models), *([SQUARE] if squares else [])]
-    )
+    name = "-".join([*(named.name for named in named_models), *([SQUARE] if squares else [])])
     return Asked(name, list(dict.fromkeys(tasks)), left_out)
+
+
+def _refuse_namesakes(models: Sequence[Named], squares: Sequence[int]) -> None:
+    """Ids and tables tell models apart by their names."""
+    taken = {SQUARE: "the sizes of --square"} if squares else {}
+    for named in models:
+        here = str(named.path or f"the built-in {named.name}")
+        if named.name in taken:
+            raise UsageError(
+                f"--model: {taken[named.name]} and {here} are both called '{named.name}'; rename a "
+                "folder, or measure them one after the other"
+            )
+        taken[named.name] = here
 
 
 def _ways(
@@ -136,11 +158,12 @@ def _backend_needs_sparsity(name: str) -> bool:
     return BACKENDS[name].needs_sparsity
 
 
-def _layers(cell: Cell, architecture: Architecture) -> list[Task]:
+def _layers(cell: Cell, architecture: Architecture, ranks: int) -> list[Task]:
     way = Way(cell.quantization, cell.backend, cell.sparsity)
+    part = f"-tp{ranks}" if ranks > 1 else ""
     return [
-        Task(cell.model, linear.name, *_of(way), cell.m, linear.n, linear.k)
-        for linear in architecture.layer_linears
+        Task(cell.model, f"{linear.name}{part}", *_of(way), cell.m, linear.n, linear.k)
+        for linear in architecture.shard(ranks).layer_linears
     ]
 
 

@@ -41,7 +41,7 @@ def _figure(
 def _lines(result: GemmResult, rows: Sequence[Row], name: str) -> tuple[Line, ...]:
     series: dict[str, list[Point]] = {}
     for row in sorted(rows, key=lambda row: row.task.m):
-        ratios = result.ratios.get(row.task.id)
+        ratios = result.ratios.get(row.task)
         y = getattr(ratios, name) if ratios else None
         series.setdefault(_label(row), []).append(Point(row.task.m, y))
     lines = (Line(label, tuple(points)) for label, points in series.items())

@@ -14,8 +14,8 @@ from slidesparse_bench.gemms.tasks import Point, point_of
 class Ratios:
     """Latency of a dense reference over that of this row; None without both, or emulated.
 
-    `best_dense` is the fastest dense row of the same point, `dense_failed` those that failed and
-    might have been faster. Efficiencies are speed-ups of a sparse row over the theoretical one.
+    `best_dense` is the fastest dense row of the same point; `dense_missing` are those without a time,
+    failed, refused or not measured: one of them might be faster. Efficiencies are speed-ups of a sparse row over the theoretical one.
     """
 
     vs_cublaslt: float | None = None
@@ -23,7 +23,7 @@ class Ratios:
     vs_torch: float | None = None
     vs_best_dense: float | None = None
     best_dense: str | None = None
-    dense_failed: list[str] = field(default_factory=list)
+    dense_missing: list[str] = field(default_factory=list)
     efficiency_vs_cublaslt: float | None = None
     efficiency_vs_best_dense: float | None = None
 
@@ -45,13 +45,13 @@ def quantize_tb_per_second(numbers: Numbers) -> float | None:
     return numbers.quantize_bytes / numbers.quantize_ms.median / 1e9
 
 
-def ratios_of(rows: Iterable[Row]) -> dict[str, Ratios]:
-    """By task id, the ratios of every measured row."""
+def ratios_of(rows: Iterable[Row]) -> dict[Task, Ratios]:
+    """By task, the ratios of every measured row."""
     points: dict[Point, list[Row]] = {}
     for row in rows:
         points.setdefault(point_of(row.task), []).append(row)
     return {
-        row.task.id: _ratios(row, members)
+        row.task: _ratios(row, members)
         for members in points.values()
         for row in members
         if row.state is RowState.MEASURED
@@ -72,7 +72,7 @@ def _ratios(row: Row, members: Iterable[Row]) -> Ratios:
         vs_torch=_over(times, "torch", own),
         vs_best_dense=vs_best,
         best_dense=best,
-        dense_failed=[name for name in dense if dense[name].state is RowState.FAILED],
+        dense_missing=[name for name in dense if name not in times],
         efficiency_vs_cublaslt=_efficiency(vs_cublaslt, row.task.sparsity),
         efficiency_vs_best_dense=_efficiency(vs_best, row.task.sparsity),
     )

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from slidesparse_bench.backends import DeviceFacts
-from slidesparse_bench.gemm_wire import Facts, Row, RowState
+from slidesparse_bench.gemm_wire import Facts, Row, RowState, Task
 from slidesparse_bench.gemms.ratios import Ratios, quantize_tb_per_second, ratios_of, tflops
 from slidesparse_bench.wire import SCHEMA_VERSION, encode
 
@@ -42,8 +42,8 @@ class GemmResult:
     schema_version: int = field(default=SCHEMA_VERSION)
 
     @cached_property
-    def ratios(self) -> dict[str, Ratios]:
-        """By task id; of measured rows only."""
+    def ratios(self) -> dict[Task, Ratios]:
+        """By task; of measured rows only."""
         return ratios_of(self.rows)
 
     @property
@@ -68,7 +68,7 @@ class GemmResult:
         return plain
 
     def _row(self, row: Row) -> dict[str, Any]:
-        task, ratios = encode(row.task), self.ratios.get(row.task.id)
+        task, ratios = encode(row.task), self.ratios.get(row.task)
         derived = {
             "tflops": tflops(row.task, row.numbers) if row.numbers else None,
             "quantize_share_of_copy": self.share_of_copy(row),

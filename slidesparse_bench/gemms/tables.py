@@ -42,7 +42,7 @@ COLUMNS = (
     _number("latency_ms_p95", _significant), _number("ci95_half_width_pct", _times),
     _number("repeats"), _number("host_us", _few), _number("tflops", _few),
     _number("vs_cublaslt", _times), _number("vs_cutlass", _times), _number("vs_torch", _times),
-    _number("vs_best_dense", _times), Column("best_dense"), Column("dense_failed"),
+    _number("vs_best_dense", _times), Column("best_dense"), Column("dense_missing"),
     _number("efficiency_vs_cublaslt", _share), _number("efficiency_vs_best_dense", _share),
     _number("quantize_ms", _significant), _number("quantize_tb_per_second", _times),
     _number("quantize_share_of_copy", _share), _number("dequantize_ms", _significant),
@@ -52,10 +52,10 @@ COLUMNS = (
 """Columns of `gemm.csv`, in this order."""
 
 READ = (
-    "layer", "m", "backend", "sparsity", "zeros", "latency_ms", "ci95_half_width_pct", "tflops",
-    "vs_cublaslt", "vs_cutlass", "vs_torch", "vs_best_dense", "best_dense", "dense_failed",
-    "efficiency_vs_cublaslt", "efficiency_vs_best_dense", "host_us", "quantize_ms",
-    "quantize_share_of_copy", "state", "emulated", "reason",
+    "layer", "m", "backend", "sparsity", "zeros", "output_type", "latency_ms",
+    "ci95_half_width_pct", "tflops", "vs_cublaslt", "vs_cutlass", "vs_torch", "vs_best_dense",
+    "best_dense", "dense_missing", "efficiency_vs_cublaslt", "efficiency_vs_best_dense", "host_us",
+    "quantize_ms", "quantize_share_of_copy", "state", "emulated", "reason",
 )  # fmt: skip
 """Those that people read, in a table per model and quantization."""
 
@@ -79,6 +79,21 @@ def read_tables(result: GemmResult) -> dict[str, Table]:
     }
 
 
+def output_note(table: Table) -> str:
+    """What to know of speed-ups between results of different width; empty where all are one type."""
+    titles = [column.title for column in table.columns]
+    if not {"output_type", "vs_best_dense"} <= set(titles):
+        return ""
+    place = titles.index("output_type")
+    types = sorted({str(row[place]) for row in table.rows if row[place] is not None})
+    if len(types) < 2:
+        return ""
+    return (
+        f"Speed-ups contain the width of the output: these libraries put out {' or '.join(types)} "
+        "(output_type), and wider results take longer to write."
+    )
+
+
 def _without_empty(table: Table) -> Table:
     kept = [
         column.title
@@ -92,7 +107,7 @@ def _values(result: GemmResult, row: Row) -> tuple[Value, ...]:
     known = {
         **_task(row),
         **(_measured(row, row.numbers) if row.numbers else {}),
-        **_ratios(result.ratios.get(row.task.id) or Ratios()),
+        **_ratios(result.ratios.get(row.task) or Ratios()),
         "quantize_share_of_copy": result.share_of_copy(row),
     }
     return tuple(known.get(column.title) for column in COLUMNS)
@@ -156,7 +171,7 @@ def _ratios(ratios: Ratios) -> dict[str, Value]:
         "vs_torch": ratios.vs_torch,
         "vs_best_dense": ratios.vs_best_dense,
         "best_dense": ratios.best_dense,
-        "dense_failed": "; ".join(ratios.dense_failed) or None,
+        "dense_missing": "; ".join(ratios.dense_missing) or None,
         "efficiency_vs_cublaslt": ratios.efficiency_vs_cublaslt,
         "efficiency_vs_best_dense": ratios.efficiency_vs_best_dense,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -12,7 +12,7 @@ from slidesparse_bench.backends import DeviceFacts, DeviceKind, can_run
 from slidesparse_bench.cell import Quantization, Stage
 from slidesparse_bench.errors import UsageError
 from slidesparse_bench.gemm_wire import DENSE, TORCH, Row, RowState, Task
-from slidesparse_bench.gemms.asked import NATIVE
+from slidesparse_bench.gemms.asked import NATIVE, Layer
 
 EMULATED_FLOPS = 2e10
 """Largest product that is emulated: it takes about a second on two cores, and is done some six times."""
@@ -41,25 +41,31 @@ def select_rows(tasks: Sequence[Task], globs: Sequence[str]) -> list[Task]:
     ]
 
 
-def plan_rows(tasks: Iterable[Task], device: DeviceFacts) -> list[Row]:
+def plan_rows(
+    tasks: Iterable[Task], device: DeviceFacts, unsplit: Mapping[Layer, str] | None = None
+) -> list[Row]:
     """Pending and refused rows; the dense ones of every point first, one point after the other.
 
-    What is compared is measured within seconds: clocks and temperatures drift.
+    What is compared is measured within seconds: clocks and temperatures drift. `unsplit` is that of
+    `Asked`.
     """
     points: dict[Point, dict[Task, None]] = {}
     for task in tasks:
         members = points.setdefault(point_of(task), {_dense(task, name): None for name in DENSE})
         if task.backend != NATIVE:
             members[task] = None
-    return [_planned(task, device) for task in itertools.chain.from_iterable(points.values())]
+    return [
+        _planned(task, device, (unsplit or {}).get((task.model, task.layer), ""))
+        for task in itertools.chain.from_iterable(points.values())
+    ]
 
 
 def _dense(task: Task, backend: str) -> Task:
     return replace(task, backend=backend, sparsity=None)
 
 
-def _planned(task: Task, device: DeviceFacts) -> Row:
-    allowed, reason = _can_run(task, device)
+def _planned(task: Task, device: DeviceFacts, unsplit: str) -> Row:
+    allowed, reason = (False, unsplit) if unsplit else _can_run(task, device)
     return Row(task, RowState.PENDING if allowed else RowState.REFUSED, reason)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from slidesparse_bench.gemm_wire import RowState
 from slidesparse_bench.gemms.figures import figures_of
 from slidesparse_bench.gemms.result import COLD, WARM, GemmResult
-from slidesparse_bench.gemms.tables import full_table, read_tables
+from slidesparse_bench.gemms.tables import full_table, output_note, read_tables
 from slidesparse_bench.report import plots
 from slidesparse_bench.report.figures import PLOT_FOLDER, LineFigure
 from slidesparse_bench.report.markdown import blocks, bullets, counted, plain
@@ -48,7 +48,8 @@ def markdown(result: GemmResult, figures: list[LineFigure]) -> str:
     if result.emulated:
         parts.append(f"**{EMULATED}**")
     for title, table in read_tables(result).items():
-        parts += [f"## {plain(title)}", as_markdown(table)]
+        note = output_note(table)
+        parts += [f"## {plain(title)}", as_markdown(table), *([plain(note)] if note else [])]
     parts += [f"![{plain(each.title)}]({PLOT_FOLDER}/{each.file_name})" for each in figures]
     return blocks(parts) + "\n"
 

@@ -51,7 +51,8 @@ def _place(cell: Cell) -> tuple[str, str, str, int, str, int]:
 
 
 def _model(name: str) -> str:
-    return name if name in BUILTIN_NAMES else f"{{name: {name}, path: ./{name}}}"
+    # Quoted: YAML takes a bare null, 7 or 1e3 for no text.
+    return name if name in BUILTIN_NAMES else f'{{name: "{name}", path: "./{name}"}}'
 
 
 def _in_order(names: Iterable[str]) -> list[str]:

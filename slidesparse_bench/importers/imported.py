@@ -13,6 +13,8 @@ from slidesparse_bench.cell import Cell, Stage
 from slidesparse_bench.wire import Metrics, ObservedM
 
 COPIED_BYTES = 1 << 20
+_AGREE = 1e-3
+"""Relative difference up to which a rate is the quotient that it claims to be."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,24 @@ class Numbers:
         for name, value in vars(self).items():
             if not math.isfinite(value) or value <= 0:
                 return f"{name} is {value:g}, which no measurement gives"
+        return ""
+
+    def rates_problem(self, decimals: int = 17) -> str:
+        """Which rate contradicts the counts and the time, "" when both follow from them.
+
+        `decimals` are those to which the rates were written.
+        """
+        rounding = 0.51 * 10.0**-decimals
+        for count, rate in (
+            ("num_requests", "requests_per_second"),
+            ("total_num_tokens", "tokens_per_second"),
+        ):
+            expected, found = getattr(self, count) / self.elapsed_time, getattr(self, rate)
+            if not math.isclose(found, expected, rel_tol=_AGREE, abs_tol=rounding):
+                return (
+                    f"{rate} is {found:g}, but {count} {getattr(self, count)} in elapsed_time "
+                    f"{self.elapsed_time:g} s are {expected:g}"
+                )
         return ""
 
     def lengths_problem(self, lengths: Lengths) -> str:

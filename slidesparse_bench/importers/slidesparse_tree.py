@@ -30,9 +30,10 @@ from slidesparse_bench.importers.tree_names import (
     result_folders,
 )
 from slidesparse_bench.importers.tree_results import Stored, csv_results, json_results
-from slidesparse_bench.importers.tree_tries import Try, as_attempt, merged, same_try
+from slidesparse_bench.importers.tree_tries import Try, as_attempt, date, invalid, merged, same_try
 
 FORMAT = "slidesparse-tree"
+_SHOWN_WARNINGS = 20
 
 
 def read_tree(folder: Path, gpu: str | None = None) -> ImportedRun:
@@ -41,7 +42,8 @@ def read_tree(folder: Path, gpu: str | None = None) -> ImportedRun:
     `folder` holds `throughput_benchmark_results/` or is that folder.
 
     Raises:
-        UsageError: no such tree, or several GPUs in it and `gpu` names none of them.
+        UsageError: no such tree, several GPUs in it and `gpu` names none of them, or no file of it
+            tells of a cell.
     """
     results = _results_folder(folder)
     everything = list(result_folders(results))
@@ -50,7 +52,12 @@ def read_tree(folder: Path, gpu: str | None = None) -> ImportedRun:
     calls = _calls(results / "logs", chosen)
     tree = _Tree(calls)
     tree.read(folders)
+    tree.date()
     tree.plan()
+    cells = tree.cells()
+    warnings = [text.replace(f"{results.parent}/", "") for text in tree.warnings]
+    if not cells:
+        raise UsageError(_nothing_readable(folder, chosen, warnings))
     device = device_of(chosen, folders[0].capability, calls)
     return ImportedRun(
         name=f"slidesparse-{chosen.lower()}",
@@ -58,11 +65,11 @@ def read_tree(folder: Path, gpu: str | None = None) -> ImportedRun:
         source=results.parent.resolve().name,
         device=device,
         gpu_indices=sorted({call.gpu_index for call in calls if call.gpu_index is not None}),
-        cells=tree.cells(),
+        cells=cells,
         root=results.parent,
         facts=machine_facts(results.parent, chosen, calls),
         unknown=unknown_facts(),
-        warnings=[text.replace(f"{results.parent}/", "") for text in tree.warnings],
+        warnings=warnings,
     )
 
 
@@ -76,6 +83,17 @@ def _results_folder(folder: Path) -> Path:
         f"{folder}: {what}: a tree has {RESULTS_FOLDER}/{{prefill,decode}}/<GPU>_cc<NN>_"
         "{INT8|FP8E4M3}_.../<backend>/; name the folder that holds it"
     )
+
+
+def _nothing_readable(folder: Path, gpu: str, warnings: list[str]) -> str:
+    head = (
+        f"{folder}: no file of {gpu} tells of a cell: expected json/<MODEL>_M<M>.json, "
+        "<MODEL>_<stage>.csv or benchmark.log in the backends' folders; nothing was imported"
+    )
+    shown = warnings[:_SHOWN_WARNINGS]
+    if hidden := len(warnings) - len(shown):
+        shown.append(f"and {hidden} more")
+    return "\n  ".join([head, *shown])
 
 
 def _choose(folder: Path, gpus: list[str], wanted: str | None) -> str:
@@ -131,6 +149,16 @@ class _Tree:
         for call in self._calls:
             for tried in call.tries:
                 self._blocks.setdefault(tried.cell, []).append((call, tried))
+
+    def date(self) -> None:
+        """Date what the run logs tell of: by the sections of the same tries, then by their order."""
+        for cell, found in self._sections.items():
+            for section in sorted(found, key=lambda tried: tried.started):
+                match = _block_of(section, self._blocks.get(cell, []))
+                if match is not None:
+                    match[1].started = match[1].started or section.started
+        for call in self._calls:
+            date(call.tries, call.created)
 
     def plan(self) -> None:
         """Note the cells that a call was to measure and that nothing else tells of."""
@@ -235,7 +263,7 @@ def _without_log(cell: Cell, result: Stored) -> ImportedAttempt:
         excerpts=(Excerpt.whole(result.file),),
         numbers=result.numbers,
         lengths=lengths,
-        invalid=result.numbers.lengths_problem(lengths),
+        invalid=invalid(result.numbers, lengths, is_stored=True),
         sources=(result.file.name,),
     )
 

@@ -13,10 +13,12 @@ from typing import Any
 from slidesparse_bench.cell import Cell
 from slidesparse_bench.importers.imported import Excerpt, Lengths, Numbers
 from slidesparse_bench.importers.tree_names import ResultFolder
+from slidesparse_bench.report.markdown import shortened
 
 LARGEST_RESULT_BYTES = 1 << 24
 _JSON_NAME = re.compile(r"(?P<stem>.+)_M(?P<m>\d{1,8})\.json")
 _NUMBER = int | float
+_SHOWN = 40
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def numbers_of(data: dict[str, Any]) -> Numbers:
         ValueError: a key is missing or no number, or the numbers are no result.
     """
     names = list(Numbers.__dataclass_fields__)
-    missing = [name for name in names if not _is_number(data.get(name))]
+    missing = [name for name in names if not is_number(data.get(name))]
     if missing:
         raise ValueError(f"has no number under {', '.join(missing)}")
     numbers = Numbers(
@@ -80,9 +82,15 @@ def numbers_of(data: dict[str, Any]) -> Numbers:
     return numbers
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number of a size that counts and times have."""
     # json reads NaN and Infinity too, and int() of those raises.
     return isinstance(value, _NUMBER) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+def shown(value: Any) -> str:
+    """A value of a JSON file as it stands there, its end left out where it is long."""
+    return shortened(json.dumps(value, ensure_ascii=False), _SHOWN)
 
 
 def json_results(folder: ResultFolder, warnings: list[str]) -> Iterator[Stored]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,6 +17,9 @@ _RESULT = re.compile(
 )
 _COUNT = re.compile(r"Total num (?P<kind>prompt|output) tokens:\s+(?P<count>\d+)")
 _ENGINE_FLAGS = ("max-num-seqs", "max-model-len", "max-num-batched-tokens")
+_PRINTED_DECIMALS = 2
+_STORED_DECIMALS = 4
+"""Of the rates in their CSV files; the JSON files have all."""
 _PRINTED_TO = 0.00501
 """vLLM prints rates with two decimals."""
 _STAMP = re.compile(
@@ -141,7 +144,7 @@ def as_attempt(tried: Try, stored: Numbers | None, sources: Iterable[str]) -> Im
         excerpts=(tried.excerpt,),
         numbers=numbers,
         lengths=tried.lengths,
-        invalid=numbers.lengths_problem(tried.lengths) if numbers else "",
+        invalid=invalid(numbers, tried.lengths, is_stored=stored is not None) if numbers else "",
         started=began,
         ended=ended,
         duration_s=_seconds(began, ended) if tried.duration_s is None else tried.duration_s,
@@ -149,6 +152,27 @@ def as_attempt(tried: Try, stored: Numbers | None, sources: Iterable[str]) -> Im
         gpu_index=tried.gpu_index,
         sources=tuple(sources),
     )
+
+
+def invalid(numbers: Numbers, lengths: Lengths, *, is_stored: bool) -> str:
+    """Why numbers must not count, which a file stores or which were only printed; "" if they may."""
+    decimals = _STORED_DECIMALS if is_stored else _PRINTED_DECIMALS
+    return numbers.lengths_problem(lengths) or numbers.rates_problem(decimals)
+
+
+def date(tries: Sequence[Try], created: str) -> None:
+    """Date the tries of one call, in their order, of which only the duration was printed.
+
+    The first time in its output stands for a start, which it follows by some seconds; no try
+    lasts beyond the start of the next. `created` is when the call began.
+    """
+    following = ""
+    for tried in reversed(tries):
+        began = tried.started or times_in(tried.excerpt, created)[0] or ""
+        if began and not tried.started and tried.duration_s is not None:
+            latest = _after(following, -tried.duration_s) if following else began
+            began = tried.started = min(began, latest, key=datetime.fromisoformat)
+        following = began or following
 
 
 def _span(tried: Try) -> tuple[str, str | None]:

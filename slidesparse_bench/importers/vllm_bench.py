@@ -24,7 +24,7 @@ from slidesparse_bench.importers.imported import (
     Lengths,
     Numbers,
 )
-from slidesparse_bench.importers.tree_results import numbers_of, read_object
+from slidesparse_bench.importers.tree_results import is_number, numbers_of, read_object, shown
 from slidesparse_bench.known_devices import find_device
 from slidesparse_bench.models import BUILTIN_NAMES
 
@@ -102,14 +102,15 @@ def _read(path: Path, claims: Claims, place: int) -> tuple[Cell, ImportedAttempt
     cell = _cell(path, data, claims, place)
     method = Lengths.of(cell)
     measured = _measured(data, claims, method, cell)
-    problem = measured.numbers.problem or measured.numbers.lengths_problem(method)
+    numbers = measured.numbers
+    problem = numbers.problem or numbers.lengths_problem(method) or numbers.rates_problem()
     if problem:
         raise ValueError(f"{problem}; {_method(cell, method)}")
     return cell, ImportedAttempt(
         outcome="passed",
         engine_args={},
         excerpts=(Excerpt.whole(path),),
-        numbers=measured.numbers,
+        numbers=numbers,
         lengths=method,
         started=_started(measured),
         ended=measured.ended or None,
@@ -201,34 +202,61 @@ def _of_latency(data: dict[str, Any], claims: Claims, method: Lengths, cell: Cel
     if stated != (method.prompt_len, method.output_len, method.max_num_seqs):
         given = "--input-len {}, --output-len {}, --batch-size {}".format(*stated)
         raise UsageError(f"{given} is another load: {_method(cell, method)}")
-    latencies = data["latencies"]
-    if not isinstance(latencies, list) or not latencies:
-        raise ValueError("latencies is no list of seconds")
-    elapsed = float(sum(map(float, latencies)))
+    latencies = _latencies(data["latencies"])
+    elapsed = sum(latencies)
     requests = len(latencies) * method.max_num_seqs
     tokens = requests * (method.prompt_len + method.output_len)
-    rates = (requests / elapsed, tokens / elapsed) if elapsed > 0 else (0.0, 0.0)
-    return _Measured("latency", Numbers(elapsed, requests, tokens, *rates), duration_s=elapsed)
+    numbers = Numbers(elapsed, requests, tokens, requests / elapsed, tokens / elapsed)
+    return _Measured("latency", numbers, duration_s=elapsed)
+
+
+def _latencies(found: Any) -> list[float]:
+    """Seconds of each batch.
+
+    Raises:
+        ValueError: no list of numbers above 0; says which entry is none.
+    """
+    if not isinstance(found, list) or not found:
+        raise ValueError(f"latencies is {shown(found)}; expected a list of seconds above 0")
+    for place, value in enumerate(found):
+        if not is_number(value) or value <= 0:
+            raise ValueError(f"latencies[{place}] is {shown(value)}; expected seconds above 0")
+    return [float(value) for value in found]
 
 
 def _of_serve(data: dict[str, Any]) -> _Measured:
     names = (
         "duration", "completed", "total_input_tokens", "total_output_tokens", "request_throughput",
     )  # fmt: skip
-    missing = [name for name in names if not isinstance(data.get(name), int | float)]
+    missing = [name for name in names if not is_number(data.get(name))]
     if missing:
         raise ValueError(f"has no number under {', '.join(missing)}")
-    failed = data.get("failed") or 0
+    failed = _optional(data, "failed")
     if failed:
         raise ValueError(
-            f"{failed} of {failed + data['completed']} requests failed, so its rates are of a "
+            f"{failed:g} of {failed + data['completed']:g} requests failed, so its rates are of a "
             "smaller load than M; measure it again"
         )
     tokens = int(data["total_input_tokens"]) + int(data["total_output_tokens"])
     duration = float(data["duration"])
-    rate = float(data.get("total_token_throughput") or (tokens / duration if duration else 0))
-    numbers = Numbers(duration, int(data["completed"]), tokens, data["request_throughput"], rate)
+    rate = _optional(data, "total_token_throughput") or (tokens / duration if duration else 0.0)
+    requests_rate = float(data["request_throughput"])
+    numbers = Numbers(duration, int(data["completed"]), tokens, requests_rate, rate)
     return _Measured("serve", numbers, _moment(data.get("date")), duration)
+
+
+def _optional(data: dict[str, Any], name: str) -> float:
+    """A number that older versions did not write: then 0.
+
+    Raises:
+        ValueError: it is there and no number.
+    """
+    value = data.get(name)
+    if value is None:
+        return 0.0
+    if not is_number(value):
+        raise ValueError(f"{name} is {shown(value)}; expected a number")
+    return float(value)
 
 
 def _moment(text: Any) -> str:
@@ -243,7 +271,10 @@ def _started(measured: _Measured) -> str:
     if not measured.ended or measured.duration_s is None:
         return ""
     ended = datetime.fromisoformat(measured.ended)
-    return (ended - timedelta(seconds=measured.duration_s)).isoformat(timespec="seconds")
+    try:
+        return (ended - timedelta(seconds=measured.duration_s)).isoformat(timespec="seconds")
+    except OverflowError:
+        return ""
 
 
 def _method(cell: Cell, lengths: Lengths) -> str:

@@ -123,11 +123,36 @@ class Architecture:
         per_layer = 2 * self.num_key_value_heads * self.head_dim
         return self.num_hidden_layers * per_layer * element_bytes
 
+    def refuses_split(self, tensor_parallel_size: int) -> str:
+        """Why vLLM does not run it on so many GPUs, and which numbers it takes; empty where it does.
+
+        As vLLM 0.25 has it: attention heads and intermediate size divide, and key-value heads
+        divide or are repeated a whole number of times (config/model.py, models/llama.py and
+        qwen2.py, distributed/utils.py). The vocabulary is padded.
+        """
+        reason = self._does_not_split(tensor_parallel_size)
+        if not reason:
+            return ""
+        candidates = range(1, self.num_attention_heads + 1)
+        allowed = [str(size) for size in candidates if not self._does_not_split(size)]
+        return f"{reason}; use {', '.join(allowed)}"
+
+    def _does_not_split(self, gpus: int) -> str:
+        key_value = self.num_key_value_heads
+        parts = {
+            f"{self.num_attention_heads} attention heads do": self.num_attention_heads % gpus,
+            f"{key_value} key-value heads do": key_value % gpus and gpus % key_value,
+            f"intermediate size {self.intermediate_size} does": self.intermediate_size % gpus,
+        }
+        words = next((words for words, rest in parts.items() if rest), "")
+        return f"{words} not split over {gpus} GPUs" if words else ""
+
     def shard(self, tensor_parallel_size: int) -> Architecture:
         """What one GPU of a tensor-parallel group holds, itself an architecture.
 
         vLLM splits heads, intermediate size and vocabulary; key-value heads are repeated when
-        there are fewer of them than GPUs. The hidden size stays whole.
+        there are fewer of them than GPUs. The hidden size stays whole. Parts are rounded up where
+        `refuses_split` has a reason.
         """
         return replace(
             self,

@@ -76,6 +76,11 @@ class CellView:
         root_cause = self.failure.root_cause if self.failure else ""
         return self.record.reason or root_cause or str(self.planned.get("reason") or "")
 
+    def reason_text(self, limit: int) -> Text:
+        """The first `limit` characters of it. Of a failed cell it is a line of a log: data."""
+        text = shortened(self.reason, limit)
+        return text if self.state is CellState.FAILED else Recorded(text)
+
     @property
     def missing(self) -> str:
         """Why there is no number, as it stands in a table in its place."""

@@ -88,7 +88,7 @@ SENTENCES = {
         "哪一个与自身的相邻点不符：测量中夹带的冷启动，或溢出到主机内存的显存，都会在 kernel 没"
         "有差别的情况下改变这个商。"
     ),
-    "Speed-ups beyond what the zeros can save: {n}": "超出零值所能节省的加速比：{n} 处",
+    "Speed-ups beyond what the zeros can save: {n}": "超过稀疏度理论上限的加速比：{n} 处",
     "Rule: over the best dense backend, more than {factor} times L/(L-2), the arithmetic that "
     "`2:L` leaves out. What is beyond it comes from another kernel, a weak dense backend or "
     "the measurement.": (
@@ -110,7 +110,7 @@ SENTENCES = {
         "规则：另一个稠密后端至少快 {factor} 倍。相对这样的参考后端，加速比会偏高；旁边同时给出"
         "相对最佳稠密后端的加速比。"
     ),
-    "Passed where others overflowed: {cells}": "在同类单元溢出处通过：{cells}",
+    "Passed where others overflowed: {cells}": "其他后端溢出而该单元通过：{cells}",
     "Rule: its gate_up output has more than 2^31 - 1 elements, and other backends of the same "
     "model, stage and M died of an illegal access. The same kernel may have written to wrong "
     "places without anybody noticing: check the values before using the number.": (
@@ -238,7 +238,7 @@ SENTENCES = {
     "silent": "无输出",
     "interrupted": "被中断",
     "lost": "下落不明",
-    "What was tried": "已尝试的修复",
+    "What was tried": "各次尝试经过",
     "none on record": "没有记录",
     "{before}, then {next}": "{before}，随后 {next}",
     "another tool decided, and did not say why": "由其他工具决定，未说明理由",
@@ -396,8 +396,8 @@ SENTENCES = {
     "{asked} when {free} could start. Nothing ran, so nothing is known of these cells from "
     "them; asking for still more could not help.": (
         "**启动时被拒绝：** 针对{cells}的{attempts}要求 `gpu_memory_utilization` 为 {asked}，而"
-        "当时最高只能以 {free} 启动。什么都没有运行，因此由它们无从得知这些单元的情况；要求更多"
-        "也不可能有帮助。"
+        "当时最高只能以 {free} 启动。什么都没有运行，因此无法据此判断这些单元；要求更多也不可能有"
+        "帮助。"
     ),
     "**What it is:** {what}": "**含义：** {what}",
     "**Symptom:** {endings}": "**症状：** {endings}",
@@ -409,7 +409,7 @@ SENTENCES = {
     "{place} (and {others} alike)": "{place}（另有{others}相同）",
     "Failures": "失败原因分析",
     "Affected cells:": "影响范围：",
-    "What was tried:": "已尝试的修复：",
+    "What was tried:": "各次尝试经过：",
     "**Facts:** {facts}": "**数据：** {facts}",
     "{series}: M = {ms} ({n} of {planned})": "{series}：M = {ms}（{planned} 个中的 {n} 个）",
     "No root cause is on record.": "没有根因记录。",
@@ -486,6 +486,12 @@ SENTENCES = {
         "- 1 = {limit}。在此之上，本次运行中有{passed}通过。这是 kernel 的缺陷，改用 64 位偏移"
         "即可修复，并非显存不足。"
     ),
+    "an illegal address on the GPU, very likely from a kernel's 32-bit index": (
+        "GPU 上的非法地址，很可能源于 kernel 的 32 位索引"
+    ),
+    "an illegal address on the GPU, in {n} of {cells} very likely from a kernel's 32-bit index": (
+        "GPU 上的非法地址，{cells}中有 {n} 个很可能源于 kernel 的 32 位索引"
+    ),
     # limits.py
     "An empty field was not measured: its rounds were too short for the samples, or the driver "
     "does not tell (`docs/metrics.md`, Telemetry).": (
@@ -514,7 +520,8 @@ SENTENCES = {
     "left out is what is not known: {reasons}": "以下未知内容不列出：{reasons}",
     "Below the rates stands what the device did:": "速率之下给出设备当时的状态：",
     "the fake engine computes nothing": "fake 引擎不做任何计算",
-    "the work of a step is not on record": "没有记录单步的工作量",
+    "the work of a step is not on record": "未记录每步的计算量",
+    "{first} and {second}": "{first}，且{second}",
     "`W` and `SM MHz`: power and SM clock, means over the measured rounds": (
         "`W` 与 `SM MHz`：功耗与 SM 频率，取各测量轮次的均值"
     ),
@@ -564,10 +571,19 @@ SENTENCES = {
     "an engine that reports its peak": "报告显存峰值的引擎",
     "a worker that timed its start-up": "对启动过程计时的工作进程",
     "an NVIDIA GPU: only there the engine's thread is watched": "NVIDIA GPU：仅在此处监视引擎线程",
+    # means.py
+    "Geometric mean over M against {what}: {means}.": "相对{what}，对各 M 的几何平均：{means}。",
+    "the best dense backend, at M where no dense one is missing": (
+        "最佳稠密后端（仅限不缺任何稠密后端的 M）"
+    ),
+    "{mean} ({n} of {ms} M)": "{mean}（{ms} 个 M 中的 {n} 个）",
+    "{mean} ({n} of {ms} M; {doubted} in doubt)": (
+        "{mean}（{ms} 个 M 中的 {n} 个；{doubted} 个存疑）"
+    ),
     # memory.py
     "**hardware limit**: no setting helps": "**硬件限制**：调整设置无济于事",
     "refused by the plan: too much at any setting": "被计划拒绝：任何设置下都超出",
-    "by the estimate no setting of this GPU is enough": "按估算，该 GPU 的任何设置都不够",
+    "by the estimate no setting of this GPU is enough": "按估算，在该 GPU 上无论如何设置都放不下",
     "the estimate is too low: an attempt showed otherwise": ("估算偏低：已有尝试证明并非如此"),
     "What no setting of this run's GPU removes:": "本次运行的 GPU 上，任何设置都无法消除的限制：",
     "Cells that ran short of memory: {cells}": "显存不足的测试单元：{cells}",
@@ -582,13 +598,16 @@ SENTENCES = {
     "`gpu_memory_utilization` {value} would do by the estimate": (
         "按估算，`gpu_memory_utilization` {value} 即可"
     ),
+    "starts with `gpu_memory_utilization` {value} by the estimate, but M is not reached: that needs "
+    "{needed} GiB": (
+        "按估算，`gpu_memory_utilization` {value} 可以启动，但达不到 M：为此需要 {needed} GiB"
+    ),
     "How many of these cells fit on which GPU, by the plan:": (
         "按计划估算，各 GPU 能容纳其中多少个单元："
     ),
     "Measure {cells} on a GPU with more memory: {gpu} is the smallest known one that holds all "
     "{fitting} that fit any.": (
-        "在显存更大的 GPU 上测量{cells}：对其中有 GPU 可容纳的 {fitting} 个，能全部容纳的最小已"
-        "知 GPU 是 {gpu}。"
+        "在显存更大的 GPU 上测量{cells}：能容纳全部 {fitting} 个的最小已知 GPU 为 {gpu}。"
     ),
     "No limit was found that settings cannot remove.": "没有发现设置无法消除的限制。",
     "What they need cannot be computed: the GPU's memory or the model's architecture is not "
@@ -606,7 +625,7 @@ SENTENCES = {
         "{cells}在任何已知 GPU 上都放不下：请减小 M 或使用 `tensor_parallel_size`。"
     ),
     "Limits and recommendations": "限制与建议",
-    "Limits that no setting removes": "不可修复的限制",
+    "Limits that no setting removes": "调整设置无法消除的限制",
     "**Memory**, {cells}: they need {least} to {most} where {gpu} can give {given}, or their "
     "weights alone did not load ({series}).": (
         "**显存**，{cells}：需要 {least} 至 {most}，而 {gpu} 只能提供 {given}；或仅权重就无法加"
@@ -616,9 +635,9 @@ SENTENCES = {
     "would have been enough ({series}).": (
         "**显存（按计划）**，{cells}：没有任何设置足够，因此在启动之前即被拒绝（{series}）。"
     ),
-    "**A kernel's 32-bit index**, {cells}: a bug that has to be mended in the kernel; a GPU "
-    "with more memory does not help ({series}).": (
-        "**kernel 的 32 位索引**，{cells}：需要在 kernel 中修复的 bug；换显存更大的 GPU 没有帮"
+    "**Very likely a kernel's 32-bit index**, {cells}: a bug that has to be mended in the kernel; "
+    "a GPU with more memory does not help ({series}).": (
+        "**很可能是 kernel 的 32 位索引**，{cells}：需要在 kernel 中修复的 bug；换显存更大的 GPU 没有帮"
         "助（{series}）。"
     ),
     "**The GPU's architecture**, {cells}: another GPU, or a build that supports this one "
@@ -857,7 +876,7 @@ SENTENCES = {
     # overview.py
     "not planned": "未计划",
     "Passed of planned cells, by phase and backend:": "按阶段和后端，通过数/计划数：",
-    "Completeness, {stage}": "数据完整性：{stage}",
+    "Completeness, {stage}": "各阶段完成度：{stage}",
     "Passed at every M: {series}": "完全成功（所有 M 均通过）：{series}",
     "Passed at some M: {series}": "部分失败（部分 M 通过）：{series}",
     "Passed at no M: {series}": "完全失败（没有 M 通过）：{series}",
@@ -881,14 +900,15 @@ SENTENCES = {
     "A rate is followed by half of its 95 % confidence interval, then by the number of "
     "attempts where there were more of them than trials. In place of a missing number stands "
     "the reason. Marks such as [1] point at the notes under the tables. A speed-up is a "
-    "quotient of two rates of the same row; its ± combines the intervals of both, and `~` "
-    "marks one whose interval contains 1: no difference was found. `same kernel` marks a ratio "
-    "of two cells that ran the same kernel class: it shows how far two processes differ, not "
-    "two backends.": (
+    "quotient of two rates of the same row; its ± combines the intervals of both, `~` marks "
+    "one whose interval contains 1: no difference was found, and `?` one of whose rates "
+    "Anomalies doubts: no mean contains it. `same kernel` marks a ratio of two cells that ran "
+    "the same kernel class: it shows how far two processes differ, not two backends.": (
         "速率之后是其 95 % 置信区间的半宽；若尝试次数多于测量轮数，则再附上尝试次数。缺少数值处"
         "给出原因。[1] 之类的标记指向表下的注释。加速比是同一行中两个速率之商；其 ± 合并了两者"
-        "的区间，`~` 表示区间包含 1：未发现差异。`同一 kernel` 表示两个单元运行的是同一 kernel "
-        "类：它反映的是两个进程之间的差异，而不是两个后端之间的差异。"
+        "的区间，`~` 表示区间包含 1：未发现差异；`?` 表示两个速率之一在“异常数据”中存疑：不计入"
+        "任何均值。`同一 kernel` 表示两个单元运行的是同一 kernel 类：它反映的是两个进程之间的差"
+        "异，而不是两个后端之间的差异。"
     ),
     "The intervals describe the scatter within one attempt; two attempts at the same cell "
     "differ by more (see Methods).": (
@@ -909,7 +929,6 @@ SENTENCES = {
         "相对 {name}（参考）/ 相对该 M 下最佳稠密后端的加速比；± 取两者中较宽者："
     ),
     "{best} (without {missing})": "{best}（缺 {missing}）",
-    "Geometric mean over M against {what}: {means}.": "相对{what}，对各 M 的几何平均：{means}。",
     "Nothing to compare: {names} have no M in common with {reference}.": (
         "无法比较：{names} 与 {reference} 没有共同的 M。"
     ),
@@ -930,10 +949,6 @@ SENTENCES = {
     "emulated: no speed-up": "模拟：无加速比",
     "nothing to compare with": "没有可比对象",
     " (no interval)": "（无置信区间）",
-    "the best dense backend, at M where no dense one is missing": (
-        "最佳稠密后端（仅限不缺任何稠密后端的 M）"
-    ),
-    "{mean} ({n} of {ms} M)": "{mean}（{ms} 个 M 中的 {n} 个）",
     "Nothing to compare: no cell of this group has a number.": (
         "无法比较：该组没有任何测试单元有数值。"
     ),
@@ -994,7 +1009,7 @@ SENTENCES = {
     "usable": "可用",
     "with a reservation": "有保留",
     "not usable": "不可用",
-    "M with numbers from every backend": "所有后端均有数值的 M",
+    "M at which no planned cell is unusable": "所有计划单元都不是“不可用”的 M",
     # setup.py
     "finished": "已结束",
     "What ran and on what": "运行内容与环境",
@@ -1070,16 +1085,16 @@ SENTENCES = {
     "{ratio}x of {dense}{marks}. Left out are cells at which a dense backend failed, did not "
     "finish or was not planned: it might be the best one.": (
         "稀疏后端相对同一单元的最佳稠密后端：{comparisons}，从 {least}x 到 {most}x，中位数 {med"
-        "ian}x。最大值为 {group}，M = {m}：{backend} 达到 {dense} 的 {ratio}x{marks}。稠密后端"
-        "失败、未完成或未计划的单元不计在内：缺少的那个可能正是最佳者。"
+        "ian}x。最大值为 {group}，M = {m}：{backend} 达到 {dense} 的 {ratio} 倍{marks}。稠密后"
+        "端失败、未完成或未计划的单元不计在内：缺少的那个可能正是最佳者。"
     ),
     "{outcome}, {waiting} not finished.": "{outcome}，{waiting} 个未完成。",
     "{span} over {time}": "{span}，历时 {time}",
     "The device is not on record.": "设备没有记录。",
     "Device: {devices}.": "设备：{devices}。",
     "other reasons, see the sections below": "其他原因，见下文各节",
-    "failed with `{failure_class}` ({meaning})": "失败：`{failure_class}`（{meaning}）",
-    "skipped as `{verdict}` ({meaning})": "跳过：`{verdict}`（{meaning}）",
+    "failed with `{failure_class}` ({meaning})": "因 `{failure_class}` 失败（{meaning}）",
+    "skipped as `{verdict}` ({meaning})": "因 `{verdict}` 跳过（{meaning}）",
     "SlideSparse benchmark {run}": "SlideSparse 基准测试 {run}",
     "Summary": "摘要",
     "**NO NUMBER IN THIS REPORT IS A MEASUREMENT.** The run used `engine: fake`, which "
@@ -1107,8 +1122,8 @@ SENTENCES = {
     ),
     "{comparisons} more are left out because one of their two rates is out of line (see "
     "Anomalies); they reach from {least}x to {most}x.": (
-        "另有{comparisons}因两个速率之一与相邻点不符而未计入（见“异常数据”）；若一并计入，范"
-        "围为 {least}x 至 {most}x。"
+        "另有{comparisons}因两个速率之一与相邻点不符而未计入（见“异常数据”）；其范围为 {least}"
+        "x 至 {most}x。"
     ),
     "Why cells have no number:": "没有数值的原因：",
     "{cells} did not finish: `slidesparse run {folder}/matrix.yaml` resumes this run.": (

@@ -26,7 +26,7 @@ RECORDED = {
         "ory_utilization 在此不起作用。"
     ),
     "the weights fit, but there is no or too little room for the KV cache": (
-        "权重放得下，但没有或只有过少的空间给 KV cache"
+        "权重放得下，但留给 KV cache 的空间没有或不足"
     ),
     "Raise gpu_memory_utilization or measure a smaller M.": (
         "请提高 gpu_memory_utilization 或测量更小的 M。"
@@ -137,7 +137,7 @@ RECORDED = {
         "令：它会继续。"
     ),
     "stopped from outside: Ctrl-C, SIGTERM, preemption, reboot, a killed run": (
-        "从外部被停止：Ctrl-C、SIGTERM、抢占、重启、被杀死的运行"
+        "从外部被停止：Ctrl-C、SIGTERM、抢占、重启、运行被强制终止"
     ),
     "Run the same command again: it resumes with this cell.": (
         "请再次运行同一命令：它会从该单元继续。"
@@ -208,7 +208,9 @@ RECORDED = {
         "无法提供一个已映射的页：几乎总是 /dev/shm 或主机内存耗尽。"
     ),
     "A process was killed with signal 9 and printed nothing: as a rule the kernel ran out of "
-    "host memory.": ("一个进程被信号 9 杀死且没有打印任何内容：通常是内核耗尽了主机内存。"),
+    "host memory.": (
+        "一个进程被信号 9 杀死且没有打印任何内容：通常是主机内存耗尽，被内核终止（OOM killer）。"
+    ),
     "A download did not fit on the disk.": "磁盘放不下所下载的内容。",
     "{asked} were asked for, {free} of {total} were free: {short} short.": (
         "请求 {asked}，{total} 中空闲 {free}：缺 {short}。"
@@ -410,8 +412,66 @@ RECORDED = {
     "The agent that started the ranks was told to stop.": "启动各 rank 的代理被要求停止。",
     "A process of the engine ended without a word.": "引擎的一个进程无声无息地结束了。",
     "The engine raised {exception}.": "引擎抛出 {exception}。",
+    "The engine refused it: {message}": "引擎拒绝了它：{message}",
+    "The engine's native code refused it: {message}": "引擎的原生代码拒绝了它：{message}",
+    "The hub did not give the model: {exception}": "hub 没有给出模型：{exception}",
+    "NCCL could not set up CUDA for itself: {message}.": "NCCL 无法为自身设置 CUDA：{message}。",
+    "A Triton kernel did not compile; the reason stands below its source.": (
+        "某个 Triton kernel 编译失败；原因见其源代码下方。"
+    ),
+    "{module} could not be imported; the next line of the log says why.": (
+        "无法导入 {module}；原因见日志的下一行。"
+    ),
     "The log names {exception}, without its traceback.": "日志提到 {exception}，但没有其回溯。",
     "The engine refused it while it was being built: {message}": "引擎在构建过程中拒绝了它：{message}",
+    # failures/explain.py: what follows from the numbers
+    "max_model_len up to {length} would do.": "max_model_len 不超过 {length} 即可。",
+    "gpu_memory_utilization {utilization} would do.": (
+        "gpu_memory_utilization {utilization} 即可。"
+    ),
+    "max_model_len up to {length} or gpu_memory_utilization {utilization} would do.": (
+        "max_model_len 不超过 {length}，或 gpu_memory_utilization {utilization} 即可。"
+    ),
+    "No gpu_memory_utilization would: it would take {utilization} of this memory.": (
+        "任何 gpu_memory_utilization 都不够：需要该显存的 {utilization} 倍。"
+    ),
+    "{asked} were asked for, {free} of {total} were free: enough in all, but not in one piece or "
+    "not for this process.": (
+        "请求 {asked}，{total} 中空闲 {free}：总量足够，但不是连续的一块，或不能供该进程使用。"
+    ),
+    "This process held {held}": "该进程占用 {held}",
+    "This process held {held} ({tensors} in tensors)": ("该进程占用 {held}（其中张量 {tensors}）"),
+    "This process held {held} ({unused} reserved by PyTorch and unused)": (
+        "该进程占用 {held}（其中 PyTorch 已预留但未使用 {unused}）"
+    ),
+    "This process held {held} ({tensors} in tensors, {unused} reserved by PyTorch and unused)": (
+        "该进程占用 {held}（其中张量 {tensors}，PyTorch 已预留但未使用 {unused}）"
+    ),
+    "other processes held {others}": "其他进程占用 {others}",
+    "Likely a 32-bit index: M x 2 x intermediate_size = {m} x 2 x {width} = {elements} elements of "
+    "the gate_up output, more than 2^31 - 1 = {limit}; M up to {most} stays below it.": (
+        "很可能是 32 位索引：gate_up 输出有 M x 2 x intermediate_size = {m} x 2 x {width} = {ele"
+        "ments} 个元素，超过 2^31 - 1 = {limit}；M 不超过 {most} 则低于此值。"
+    ),
+    "The gate_up output stays below 2^31 elements (M x 2 x intermediate_size = {m} x 2 x {width} "
+    "= {elements}).": (
+        "gate_up 输出低于 2^31 个元素（M x 2 x intermediate_size = {m} x 2 x {width} = {elements"
+        "}）。"
+    ),
+    "The GPU has compute capability {capability}.": "该 GPU 的计算能力为 {capability}。",
+    "This PyTorch has code for {architectures}.": "该 PyTorch 含有 {architectures} 的机器码。",
+    "{capability} is needed, and no other build changes that.": (
+        "需要 {capability}，换用其他构建也无法改变这一点。"
+    ),
+    "PyTorch {torch} or newer for CUDA {cuda} or newer supports it.": (
+        "用于 CUDA {cuda} 或更新版本的 PyTorch {torch} 或更新版本支持它。"
+    ),
+    "PyTorch {torch} or newer for CUDA {cuda} or newer supports it (vLLM {vllm} or newer).": (
+        "用于 CUDA {cuda} 或更新版本的 PyTorch {torch} 或更新版本支持它（vLLM {vllm} 或更新版本）。"
+    ),
+    "PyTorch built for CUDA {cuda} still supports it.": (
+        "为 CUDA {cuda} 构建的 PyTorch 仍支持它。"
+    ),
     # failures/, feasibility.py, backends.py, retry.py, telemetry.py, roofline.py, importers/
     "The KV cache had been reserved: a lower gpu_memory_utilization leaves more beside it.": (
         "KV cache 已经预留：降低 gpu_memory_utilization 会在其之外留下更多显存。"
@@ -511,11 +571,12 @@ RECORDED = {
     ),
     "backend {backend} needs an NVIDIA GPU": "后端 {backend} 需要 NVIDIA GPU",
     "this device is {device}": "本设备为 {device}",
-    "{what} needs compute capability {capability}": "{what} 需要计算能力 {capability}",
-    "{what} supports compute capability below {capability}": (
-        "{what} 支持的计算能力须低于 {capability}"
+    "{what} needs compute capability {needed}; {device} has {capability}": (
+        "{what} 需要计算能力 {needed}；{device} 为 {capability}"
     ),
-    "{device} has {capability}": "{device} 为 {capability}",
+    "{what} supports compute capability below {needed}; {device} has {capability}": (
+        "{what} 支持的计算能力须低于 {needed}；{device} 为 {capability}"
+    ),
     "imported: this program predicted nothing before it ran": "导入：运行之前本程序没有作任何预测",
     "max_attempts ({n}) are used up": "max_attempts（{n}）已用完",
     "stopped from outside {n} times in a row": "连续 {n} 次被外部停止",
@@ -632,4 +693,4 @@ RECORDED = {
     "ours counts pure decode steps, which nobody timed": "我们的只计纯解码步，而没有人对它计时",
 }
 
-translated = translator(RECORDED, "；")
+translated = translator(RECORDED, "；", "。")

@@ -274,6 +274,11 @@ def doubted_ids(view: RunView) -> set[str]:
     return rates | ratios | suspects | disturbed
 
 
+def is_doubted(group: Group, m: int, pair: tuple[Series, Series], doubted: set[str]) -> bool:
+    """Whether one of the two rates of a quotient is a doubted cell's."""
+    return any(group.cells[m, each].id in doubted for each in pair if (m, each) in group.cells)
+
+
 def dense_ids(group: Group, m: int) -> list[str]:
     """The cells that a speed-up at this M is a speed-up over."""
     against = dict.fromkeys([group.reference, group.best_dense(m)])

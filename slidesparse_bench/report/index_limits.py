@@ -9,9 +9,10 @@ from __future__ import annotations
 from slidesparse_bench.feasibility import INT32_MAX
 from slidesparse_bench.models.catalog import CATALOG
 from slidesparse_bench.records import CellState
+from slidesparse_bench.report import advice
 from slidesparse_bench.report.cell_view import CellView
 from slidesparse_bench.report.view import RunView
-from slidesparse_bench.report.words import Text, counted, say
+from slidesparse_bench.report.words import Recorded, Text, counted, say
 
 SUSPECTS = frozenset({"illegal_memory_access", "int32_index_overflow", "cuda_misc"})
 """Classes that a 32-bit overflow can look like."""
@@ -35,6 +36,20 @@ def overflows(view: CellView) -> bool:
     """Whether that tensor has more than 2^31 - 1 elements."""
     sizes = gate_up_elements(view)
     return sizes is not None and sizes[0] * sizes[1] > INT32_MAX
+
+
+def meaning_of(failure_class: str, cells: list[CellView]) -> Text:
+    """What the class is, of these cells: the table of classes does not know their sizes."""
+    above = [each for each in cells if overflows(each)]
+    if failure_class != "illegal_memory_access" or not above:
+        return Recorded(advice.explain(failure_class).what, is_ours=True)
+    if len(above) == len(cells):
+        return say("an illegal address on the GPU, very likely from a kernel's 32-bit index")
+    return say(
+        "an illegal address on the GPU, in {n} of {cells} very likely from a kernel's 32-bit index",
+        n=len(above),
+        cells=counted(len(cells), "cell"),
+    )
 
 
 def overflow_text(view: RunView, failure_class: str, cells: list[CellView]) -> list[Text]:

@@ -143,8 +143,7 @@ def _spans(text: Text, language: Language) -> Iterator[Span]:
         case Listed():
             yield from _listed(text.items, language)
         case Joined():
-            separator = language.separators.get(text.separator, text.separator)
-            yield from _between(text.items, [separator] * len(text.items), language)
+            yield from _joined(text, language)
         case Said():
             yield from _said(text, language)
 
@@ -163,6 +162,25 @@ def _recorded(said: Recorded, language: Language) -> Iterator[Span]:
 def _listed(items: tuple[Text, ...], language: Language) -> Iterator[Span]:
     commas = [language.comma] * max(0, len(items) - 2)
     yield from _between(items, [*commas, language.last_and], language)
+
+
+def _joined(text: Joined, language: Language) -> Iterator[Span]:
+    separator = language.separators.get(text.separator, text.separator)
+    if text.separator == " " and not separator:
+        yield from _sentences(text.items, language)
+    else:
+        yield from _between(text.items, [separator] * len(text.items), language)
+
+
+def _sentences(items: tuple[Text, ...], language: Language) -> Iterator[Span]:
+    """Without spaces between them, except after one that stayed English."""
+    stayed = False
+    for item in items:
+        spans = list(_spans(item, language))
+        if stayed and spans:
+            yield Span(" ")
+        yield from spans
+        stayed = "".join(span.text for span in spans).endswith(".")
 
 
 def _between(items: tuple[Text, ...], separators: list[str], language: Language) -> Iterator[Span]:

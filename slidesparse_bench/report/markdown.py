@@ -12,9 +12,21 @@ def one_line(text: str) -> str:
     return "".join(character if character.isprintable() else "�" for character in words)
 
 
+_OURS = r"\[\d+\](?![(:])|(?<!\S)~(?=\d)"
+"""The mark of a note, `[1]`, and `~1.01x`: no markup either, and plainer as they are."""
+_MARKUP = r"[\\`*<\[\]&~]|(?<![^\W_])_|_(?![^\W_])"
+"""`_` within a word is no markup."""
+_SPECIAL = re.compile(f"({_OURS})|({_MARKUP})")
+
+
+def escaped(text: str) -> str:
+    """Text in which nothing is taken for Markdown or HTML."""
+    return _SPECIAL.sub(lambda found: found[1] or f"\\{found[2]}", text)
+
+
 def plain(text: str) -> str:
     """Text of others on one line, so that nothing in it is taken for Markdown or HTML."""
-    return re.sub(r"([\\`*<])", r"\\\1", one_line(text))
+    return escaped(one_line(text))
 
 
 def code(text: str) -> str:

@@ -20,7 +20,7 @@ from slidesparse_bench.report.blocks import (
     Paragraph,
 )
 from slidesparse_bench.report.languages import ENGLISH, Language, Span, spans_of
-from slidesparse_bench.report.markdown import blocks, bullets, code, details, fence
+from slidesparse_bench.report.markdown import blocks, bullets, code, details, escaped, fence
 from slidesparse_bench.report.words import Text
 
 
@@ -43,7 +43,7 @@ def _span(span: Span) -> str:
         return code(span.text)
     text = re.sub(r"\s+", " ", span.text)
     shown = "".join(c if c.isprintable() else "�" for c in text)
-    return re.sub(r"([\\`*<])", r"\\\1", shown)
+    return escaped(shown)
 
 
 def _block(block: Block, language: Language, plots: str) -> str:  # noqa: C901 - one case a kind

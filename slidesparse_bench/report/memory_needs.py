@@ -40,6 +40,7 @@ class Judgement(Enum):
     HARDWARE_LIMIT = "more than the device can give, at any setting"
     TOO_MUCH = "more than the device can give, by the estimate"
     A_SETTING = "a setting exists by the estimate"
+    STARTS_ONLY = "an engine starts at some setting, but M sequences do not fit at once"
     BY_PLAN = "the plan kept it from being started: certainly too much at any setting"
     CONTRADICTED = "the estimate says that it fits, an attempt showed that it does not"
 
@@ -61,17 +62,28 @@ class Room:
 
 @dataclass(frozen=True)
 class CellNeed:
-    """One cell without a number for want of memory, and what it would have taken."""
+    """One cell without a number for want of memory, and what it would have taken.
+
+    `need` is what the run asked of the memory, `ours` what this program would: the same, unless
+    another tool ran.
+    """
 
     view: CellView
     cell: Cell
     need: MemoryNeed
+    ours: MemoryNeed
     room: Room
 
     @property
     def wanted_bytes(self) -> int:
         """The estimate with its margin."""
         return self.need.total + MARGIN_BYTES
+
+    @property
+    def wanted_here_bytes(self) -> int:
+        """The same for this program, whose engine holds the M sequences of decode at once."""
+        need = self.ours if self.cell.stage is Stage.DECODE else self.need
+        return need.total + MARGIN_BYTES
 
     @property
     def tried(self) -> list[float]:
@@ -84,7 +96,15 @@ class CellNeed:
     @property
     def utilization(self) -> float:
         """The smallest `gpu_memory_utilization` that the estimate asks for, in steps of 0.01."""
-        return -(-self.wanted_bytes * 100 // self.room.device.memory_bytes) / 100
+        return self._share(self.wanted_bytes)
+
+    @property
+    def advised(self) -> float:
+        """The one to try with this program."""
+        return self._share(self.wanted_here_bytes)
+
+    def _share(self, size: int) -> float:
+        return -(-size * 100 // self.room.device.memory_bytes) / 100
 
     @property
     def judgement(self) -> Judgement:
@@ -97,7 +117,10 @@ class CellNeed:
             return Judgement.HARDWARE_LIMIT
         if self.utilization > self.room.startable:
             return Judgement.TOO_MUCH
-        return Judgement.CONTRADICTED if self._was_refuted else Judgement.A_SETTING
+        if self._was_refuted:
+            return Judgement.CONTRADICTED
+        starts_only = self.advised > self.room.startable
+        return Judgement.STARTS_ONLY if starts_only else Judgement.A_SETTING
 
     @property
     def _was_refuted(self) -> bool:
@@ -141,9 +164,7 @@ def needs_of(view: RunView) -> list[CellNeed]:
     if room is None:
         return []
     return [
-        CellNeed(
-            each, each.cell, _need(view, each, each.cell, CATALOG[each.cell.model], room), room
-        )
+        _need(view, each, each.cell, CATALOG[each.cell.model], room)
         for each in short_of_memory(view)
         if each.cell and each.cell.model in CATALOG
     ]
@@ -193,12 +214,14 @@ def _startable(view: RunView) -> float:
 
 def _need(
     view: RunView, each: CellView, cell: Cell, architecture: Architecture, room: Room
-) -> MemoryNeed:
+) -> CellNeed:
     args = dict(each.planned.get("engine_args") or {})
     demand = Demand.of(cell.workload, {})
+    ours = need = memory_need(cell, architecture, room.device, args, demand)
     if view.imported.get("format") == "slidesparse-tree":
-        demand = _public_demand(cell, demand, loaded=each.failure_class != "oom_weights")
-    return memory_need(cell, architecture, room.device, args, demand)
+        theirs = _public_demand(cell, demand, loaded=each.failure_class != "oom_weights")
+        need = memory_need(cell, architecture, room.device, args, theirs)
+    return CellNeed(each, cell, need, ours, room)
 
 
 def _public_demand(cell: Cell, ours: Demand, *, loaded: bool) -> Demand:

@@ -6,22 +6,36 @@ import re
 from collections.abc import Callable, Mapping
 from functools import cache
 
-from slidesparse_bench.report.words import Said, Text, joined
+from slidesparse_bench.report.words import Said, Text, joined, sentences
 
 _CLAUSES = "; "
 _VERDICT = re.compile(r"(does_not_fit|unsupported|tight|fits): (.+)", re.DOTALL)
 """How a reason of the plan begins."""
-_MOST_SENTENCES = 4
-"""A hint is an explanation and an advice; each may have a second sentence."""
+_MOST_SENTENCES = 12
+"""A hint is an explanation of some sentences and an advice; a text with more is no hint."""
+_ANYTHING = frozenset({"message", "why"})
+"""Fields that hold text of others, which may be several sentences; any other is within one."""
+_NUMBER = frozenset({"capability", "utilization"})
+"""Fields that anchor a template which has few words of its own."""
 
 
-def translator(table: Mapping[str, str], separator: str) -> Callable[[str], Text | None]:
+def translator(
+    table: Mapping[str, str], separator: str, full_stop: str
+) -> Callable[[str], Text | None]:
     """A function that translates what `table` (English template to translation) knows.
 
-    It recognizes a whole text, clauses joined by `; `, and sentences one after the other; None for
-    a text of which a part is unknown. `separator` joins clauses in the other language.
+    It recognizes sentences one after the other, each as a whole or as clauses joined by `; `. One
+    that it does not know stays as it is; None for a text of which it knows nothing. `separator`
+    joins clauses and `full_stop` ends them in the other language.
     """
     patterns = [(_pattern(english), other) for english, other in table.items()]
+
+    def sentence(text: str) -> Text | None:
+        found = _clauses(text, patterns, separator) or _whole(text, patterns)
+        if found is not None or not text.endswith("."):
+            return found
+        clauses = _clauses(text[:-1], patterns, separator) or _whole(text[:-1], patterns)
+        return None if clauses is None else joined("", [clauses, full_stop])
 
     @cache
     def translated(text: str) -> Text | None:
@@ -30,7 +44,7 @@ def translator(table: Mapping[str, str], separator: str) -> Callable[[str], Text
         if verdict is not None:
             rest = translated(verdict[2])
             return None if rest is None else joined("", [f"{verdict[1]}: ", rest])
-        return _clauses(text, patterns, separator) or _whole(text, patterns) or _row(text, patterns)
+        return _row(text, sentence)
 
     return translated
 
@@ -49,9 +63,15 @@ def _pattern(english: str) -> re.Pattern[str]:
         elif part in seen:
             pattern += f"(?P={part})"
         else:
-            pattern += f"(?P<{part}>.+?)"
+            pattern += f"(?P<{part}>{_field(part)})"
             seen.add(part)
     return re.compile(pattern, re.DOTALL)
+
+
+def _field(name: str) -> str:
+    if name in _NUMBER:
+        return r"\d+(?:\.\d+)?"
+    return ".+?" if name in _ANYTHING else r"(?:(?!\.(?: |\Z)).)+?"
 
 
 def _whole(text: str, patterns: _Patterns) -> Text | None:
@@ -77,14 +97,26 @@ def _clauses(text: str, patterns: _Patterns, separator: str) -> Text | None:
     return joined("", mixed)
 
 
-def _row(text: str, patterns: _Patterns, left: int = _MOST_SENTENCES) -> Text | None:
-    """One known sentence after the other."""
-    for match in re.finditer(r"\. (?=[A-Z])", text):
-        first = _whole(text[: match.start() + 1], patterns)
-        if first is None or left <= 1:
-            continue
-        rest = text[match.end() :]
-        others = _whole(rest, patterns) or _row(rest, patterns, left - 1)
-        if others is not None:
-            return joined("", [first, others])
-    return None
+def _row(text: str, sentence: Callable[[str], Text | None]) -> Text | None:
+    """One sentence after the other; a template may be more than one of them."""
+    parts = re.split(r"(?<=\.) (?=\S)", text)
+    if len(parts) > _MOST_SENTENCES:
+        return sentence(text)
+    row: list[Text] = []
+    place = 0
+    while place < len(parts):
+        found, end = _next(parts, place, sentence)
+        row.append(parts[place] if found is None else found)
+        place = end
+    return None if all(isinstance(part, str) for part in row) else sentences(row)
+
+
+def _next(
+    parts: list[str], place: int, sentence: Callable[[str], Text | None]
+) -> tuple[Text | None, int]:
+    """The shortest known run of sentences from `place` on, and where it ends; else None."""
+    for end in range(place + 1, len(parts) + 1):
+        found = sentence(" ".join(parts[place:end]))
+        if found is not None:
+            return found, end
+    return None, place + 1

@@ -73,7 +73,7 @@ def measure_tasks(
 ) -> int:
     """A row for every task, until `usable` says after a failure that the device is lost."""
     for task in tasks:
-        append_line(lines, begins=task.id)
+        append_line(lines, begins=task)
         print(task.id, flush=True)
         row = _row(task, measure)
         append_line(lines, row=row)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,12 +32,13 @@ def appearing_at(out: Path, *, replace: bool) -> Iterator[Path]:
     Files must be on the disk (fsync) by then. An error removes what was written.
 
     Raises:
-        UsageError: `out` exists and may not be replaced, or `<out>.partial` is somebody else's.
+        UsageError: `out` exists and may not be replaced or cannot be made, or `<out>.partial` is
+            somebody else's.
         NothingToRun: another process is writing it.
     """
     partial = partial_of(out)
     refuse_existing(out, replace=replace)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    _make(out, partial)
     with _locked(partial):
         try:
             _put_back(out)
@@ -48,6 +50,17 @@ def appearing_at(out: Path, *, replace: bool) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
+
+
+def _make(out: Path, partial: Path) -> None:
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if os.path.lexists(partial):
+            return  # no folder of ours: `_marker` says so
+        raise UsageError(
+            f"--out {out}: {error.strerror or error}; name a folder that can be made"
+        ) from error
 
 
 def refuse_existing(out: Path, *, replace: bool) -> None:
@@ -84,7 +97,6 @@ def _locked(partial: Path) -> Iterator[None]:
 def _marker(partial: Path) -> IO[bytes]:
     if partial.is_symlink() or (partial.exists() and not partial.is_dir()):
         raise UsageError(f"{partial} is in the way and not ours; remove it")
-    partial.mkdir(exist_ok=True)
     if any(partial.iterdir()) and not (partial / MARKER).is_file():
         raise UsageError(f"{partial} is in the way and has no {MARKER}; remove it")
     return (partial / MARKER).open("ab")

@@ -14,15 +14,15 @@ from slidesparse_bench.report.blocks import (
     fold,
     grid,
     heading,
+    left,
     paragraph,
 )
 from slidesparse_bench.report.cell_view import STATES
 from slidesparse_bench.report.csv_file import results_table
-from slidesparse_bench.report.markdown import shortened
 from slidesparse_bench.report.sections.setup import command_line
 from slidesparse_bench.report.table import Value
 from slidesparse_bench.report.view import RunView
-from slidesparse_bench.report.words import Code, Recorded, Text, counted, is_empty, say
+from slidesparse_bench.report.words import Code, Text, counted, is_empty, say
 from slidesparse_bench.units import format_duration, format_rate
 
 _REASON_LIMIT = 120
@@ -117,10 +117,14 @@ def _all_cells(view: RunView) -> list[Block]:
     table = results_table(view, view.gpu_names).select(_SHOWN)
     shown = [_SHOWN[column.title] for column in table.columns]
     rows = [
-        (*(_field(value, show) for value, (_, show) in zip(row, shown, strict=True)), marks)
-        for row, marks in zip(table.rows, map(view.marks, view.cells), strict=True)
+        (
+            *(_field(value, show) for value, (_, show) in zip(row, shown, strict=True)),
+            each.reason_text(_REASON_LIMIT),
+            view.marks(each),
+        )
+        for row, each in zip(table.rows, view.cells, strict=True)
     ]
-    heads = [*(head for head, _ in shown), Head(say("notes"))]
+    heads = [*(head for head, _ in shown), *left(say("reason"), say("notes"))]
     listing = chain(grid(title, heads, rows), view.notes(view.cells))
     if len(view.cells) > 12:
         listing = fold(counted(len(view.cells), "cell"), listing)
@@ -144,10 +148,6 @@ def _significant(value: Value) -> Text:
     return f"{value:.4g}" if isinstance(value, (int, float)) else str(value)
 
 
-def _reason(value: Value) -> Text:
-    return Recorded(shortened(str(value), _REASON_LIMIT))
-
-
 def _state(value: Value) -> Text:
     return STATES[CellState(str(value))]
 
@@ -168,6 +168,5 @@ _SHOWN: dict[str, tuple[Head, Callable[[Value], Text]]] = {
     "gpu_memory_utilization": (Head(say("memory utilization"), right=True), str),
     "attempts": (Head(say("attempts"), right=True), str),
     "duration_s": (Head(say("duration"), right=True), _seconds),
-    "reason": (Head(say("reason")), _reason),
 }
 """Columns of `results.csv` that fit a page."""

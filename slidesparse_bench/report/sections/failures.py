@@ -23,7 +23,7 @@ from slidesparse_bench.report.blocks import (
 )
 from slidesparse_bench.report.cell_view import CellView
 from slidesparse_bench.report.groups import Series
-from slidesparse_bench.report.index_limits import overflow_text
+from slidesparse_bench.report.index_limits import meaning_of, overflow_text
 from slidesparse_bench.report.markdown import m_ranges, shortened
 from slidesparse_bench.report.sections.attempts import all_attempts, ending, evidence_text, tried
 from slidesparse_bench.report.view import RunView, grouped, without_numbers
@@ -68,16 +68,20 @@ def _all_classes(view: RunView) -> list[Block]:
     ]
     if len({failure.failure_class for _, failure in found}) < 2:
         return []
+
+    def tried_at(name: str) -> list[CellView]:
+        return list({each.id: each for each, f in found if f.failure_class == name}.values())
+
     counts = Counter(failure.failure_class for _, failure in found)
     failed = Counter(each.failure_class for each in view.in_state(CellState.FAILED))
     rows = [
         (
             Code(name),
             count,
-            len({each.id for each, failure in found if failure.failure_class == name}),
+            len(tried_at(name)),
             failed[name],
             Code(advice.explain(name).verdict.value),
-            Recorded(advice.explain(name).what, is_ours=True),
+            meaning_of(name, tried_at(name)),
         )
         for name, count in counts.most_common()
     ]
@@ -117,13 +121,12 @@ def _is_number(value: Any) -> bool:
 
 
 def _class_block(view: RunView, name: str, cells: list[CellView]) -> list[Block]:
-    explanation = advice.explain(name)
     facts: list[Text] = [
-        say("**What it is:** {what}", what=Recorded(explanation.what, is_ours=True)),
+        say("**What it is:** {what}", what=meaning_of(name, cells)),
         say("**Symptom:** {endings}", endings=_symptom(cells)),
         say("**Verdict:** {verdict}", verdict=_verdict(cells)),
         *overflow_text(view, name, cells),
-        say("**Advice:** {advice}", advice=_advice(explanation.advice, cells)),
+        say("**Advice:** {advice}", advice=_advice(advice.explain(name).advice, cells)),
         *_facts(cells),
         *_foreseen(cells),
         say("**Conclusion:** {conclusion}", conclusion=_conclusion(cells)),

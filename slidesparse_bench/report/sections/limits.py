@@ -54,7 +54,7 @@ def how_to_read(view: RunView) -> list[Block]:
     if not numbers:
         return []
     reasons = list(_reasons(view, numbers))
-    why = listed(reasons)
+    why = _both(reasons)
     if _shows_nothing(view):
         return paragraph(
             say("Power, clocks and the physical limit are left out: {reasons}.", reasons=why)
@@ -62,6 +62,14 @@ def how_to_read(view: RunView) -> list[Block]:
     left_out = [say("left out is what is not known: {reasons}", reasons=why)] if reasons else []
     meanings = [*_meanings(view, numbers), *left_out]
     return chain(paragraph(say("Below the rates stands what the device did:")), bullets(meanings))
+
+
+def _both(reasons: list[Text]) -> Text:
+    """There are two at most."""
+    if len(reasons) < 2:
+        return reasons[0] if reasons else ""
+    first, second = reasons
+    return say("{first} and {second}", first=first, second=second)
 
 
 def _shows_nothing(view: RunView) -> bool:

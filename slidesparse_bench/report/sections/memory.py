@@ -100,7 +100,7 @@ def _overflow(view: RunView) -> Iterator[Text]:
     ]
     if cells:
         yield say(
-            "**A kernel's 32-bit index**, {cells}: a bug that has to be mended in the kernel; a "
+            "**Very likely a kernel's 32-bit index**, {cells}: a bug that has to be mended in the kernel; a "
             "GPU with more memory does not help ({series}).",
             cells=counted(len(cells), "cell"),
             series=joined("; ", _places(cells, view=view)),
@@ -200,13 +200,11 @@ def _basis(view: RunView, room: Room) -> Text:
 
 def _row(view: RunView, members: list[CellNeed]) -> tuple[Text, ...]:
     tried = sorted({value for need in members for value in need.tried})
-    sizes = sorted(need.wanted_bytes for need in members)
-    ends = dict.fromkeys(f"{size / GIB:.1f}" for size in (sizes[0], sizes[-1]))
     return (
         _series(members[0].view),
         _ms([need.view for need in members], view.cells),
         f"{members[0].need.weights / GIB:.1f}",
-        " … ".join(ends),
+        _ends("{:.1f}", [need.wanted_bytes / GIB for need in members]),
         joined(", ", [f"{value:g}" for value in tried]) if tried else say("none"),
         _verdict(members),
         _gpus(members[0]),
@@ -215,13 +213,25 @@ def _row(view: RunView, members: list[CellNeed]) -> tuple[Text, ...]:
 
 def _verdict(members: list[CellNeed]) -> Text:
     """Of cells that are judged alike; the setting may differ with M."""
-    if members[0].judgement is not Judgement.A_SETTING:
-        return _JUDGEMENTS[members[0].judgement]
-    values = sorted({f"{need.utilization:.2f}" for need in members})
-    return say(
-        "`gpu_memory_utilization` {value} would do by the estimate",
-        value=" … ".join(dict.fromkeys((values[0], values[-1]))),
-    )
+    judgement = members[0].judgement
+    if judgement is Judgement.A_SETTING:
+        return say(
+            "`gpu_memory_utilization` {value} would do by the estimate",
+            value=_ends("{:.2f}", [need.advised for need in members]),
+        )
+    if judgement is Judgement.STARTS_ONLY:
+        return say(
+            "starts with `gpu_memory_utilization` {value} by the estimate, but M is not reached: that "
+            "needs {needed} GiB",
+            value=_ends("{:.2f}", [need.utilization for need in members]),
+            needed=_ends("{:.1f}", [need.wanted_here_bytes / GIB for need in members]),
+        )
+    return _JUDGEMENTS[judgement]
+
+
+def _ends(pattern: str, values: list[float]) -> str:
+    """The smallest and the largest, or one where both read the same."""
+    return " … ".join(dict.fromkeys(pattern.format(end) for end in (min(values), max(values))))
 
 
 def _gpus(need: CellNeed) -> Text:
@@ -249,7 +259,7 @@ def _recommendations(view: RunView, needs: list[CellNeed]) -> list[Block]:
 def _advice(view: RunView, needs: list[CellNeed]) -> Iterator[Text]:
     settable = [need for need in needs if need.judgement is Judgement.A_SETTING]
     if settable:
-        values = sorted({need.utilization for need in settable})
+        values = sorted({need.advised for need in settable})
         yield say(
             "Try {cells} again on this GPU with `gpu_memory_utilization` between {least} and {most}, "
             "each with its own value of the table.",

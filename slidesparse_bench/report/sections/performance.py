@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from slidesparse_bench.cell import Stage
 from slidesparse_bench.report import plots
@@ -18,10 +17,12 @@ from slidesparse_bench.report.blocks import (
     paragraph,
 )
 from slidesparse_bench.report.cell_view import CellView
+from slidesparse_bench.report.doubts import doubted_ids, is_doubted
 from slidesparse_bench.report.figures import group_figure
 from slidesparse_bench.report.groups import Group, Ratio, Series, groups_of, half_width
 from slidesparse_bench.report.markdown import percent
 from slidesparse_bench.report.sections.limits import how_to_read, limits
+from slidesparse_bench.report.sections.means import means
 from slidesparse_bench.report.sections.trials import trials
 from slidesparse_bench.report.view import RunView
 from slidesparse_bench.report.words import (
@@ -39,9 +40,10 @@ _HOW_TO_READ = say(
     "A rate is followed by half of its 95 % confidence interval, then by the number of attempts where "
     "there were more of them than trials. In place of a missing number stands the reason. Marks such "
     "as [1] point at the notes under the tables. A speed-up is a quotient of two rates of the same "
-    "row; its ± combines the intervals of both, and `~` marks one whose interval contains 1: no "
-    "difference was found. `same kernel` marks a ratio of two cells that ran the same kernel class: "
-    "it shows how far two processes differ, not two backends."
+    "row; its ± combines the intervals of both, `~` marks one whose interval contains 1: no "
+    "difference was found, and `?` one of whose rates Anomalies doubts: no mean contains it. `same "
+    "kernel` marks a ratio of two cells that ran the same kernel class: it shows how far two processes "
+    "differ, not two backends."
 )
 _ONE_TRIAL = say(
     "The intervals describe the scatter within one attempt; two attempts at the same cell differ by "
@@ -56,6 +58,7 @@ _NOT_PLANNED = say("not planned")
 def section(view: RunView) -> list[Block]:
     groups = groups_of(view)
     drawable, reason = plots.can_draw()
+    doubted = doubted_ids(view)
     return chain(
         heading(2, say("Throughput and speed-up")),
         paragraph(_how_to_read(view) if groups else say("No cell can be shown by M.")),
@@ -63,7 +66,7 @@ def section(view: RunView) -> list[Block]:
         _common(view),
         [] if drawable else paragraph(say("There are no plots: {reason}.", reason=reason)),
         *(paragraph(remark) for remark in view.remarks),
-        *(_group(view, group, drawable) for group in groups),
+        *(_group(view, group, doubted, drawable) for group in groups),
     )
 
 
@@ -90,11 +93,11 @@ def _common(view: RunView) -> list[Block]:
     )
 
 
-def _group(view: RunView, group: Group, drawable: bool) -> list[Block]:
+def _group(view: RunView, group: Group, doubted: set[str], drawable: bool) -> list[Block]:
     return chain(
         heading(3, group.title),
         _throughput(view, group),
-        _speedup(view, group),
+        _speedup(view, group, doubted),
         view.notes(group.cells.values()),
         trials(group),
         limits(view, group),
@@ -153,7 +156,7 @@ def _emulated(cell: CellView) -> list[Text]:
     return [say(", emulated")] if cell.metrics and cell.metrics.emulated else []
 
 
-def _speedup(view: RunView, group: Group) -> list[Block]:
+def _speedup(view: RunView, group: Group, doubted: set[str]) -> list[Block]:
     if not group.can_compare or group.reference is None:
         return paragraph(_nothing_to_compare(group))
     others = [series for series in group.series if series != group.reference]
@@ -164,10 +167,12 @@ def _speedup(view: RunView, group: Group) -> list[Block]:
         *best,
         *(Head(series.head, right=True) for series in others),
     ]
-    rows = [tuple(_speedup_row(view, group, m, others)) for m in group.ms]
+    rows = [tuple(_speedup_row(view, group, m, others, doubted)) for m in group.ms]
     caption = say("Speed-up of {group}", group=group.title)
     return chain(
-        paragraph(_against(view, group)), grid(caption, heads, rows), _typical(group, others)
+        paragraph(_against(view, group)),
+        grid(caption, heads, rows),
+        means(group, others, doubted),
     )
 
 
@@ -187,14 +192,16 @@ def _against(view: RunView, group: Group) -> Text:
     )
 
 
-def _speedup_row(view: RunView, group: Group, m: int, others: list[Series]) -> Iterator[Text]:
+def _speedup_row(
+    view: RunView, group: Group, m: int, others: list[Series], doubted: set[str]
+) -> Iterator[Text]:
     assert group.reference is not None
     yield m
     yield _plain_rate(view, group, m, group.reference)
     if len(group.dense) > 1:
         yield _best_dense(view, group, m)
     for series in others:
-        yield _ratio_text(view, group, m, series)
+        yield _ratio_text(view, group, m, series, doubted)
 
 
 def _best_dense(view: RunView, group: Group, m: int) -> Text:
@@ -217,8 +224,8 @@ def _plain_rate(view: RunView, group: Group, m: int, series: Series) -> Text:
     return joined("", [format_rate(rate), *_emulated(cell), view.marks_in_comparison(cell)])
 
 
-def _ratio_text(view: RunView, group: Group, m: int, series: Series) -> Text:
-    """`3.06x / 1.42x ±0.6 % [1]`; `best` for the best dense backend against itself."""
+def _ratio_text(view: RunView, group: Group, m: int, series: Series, doubted: set[str]) -> Text:
+    """`?3.06x / 1.42x ±0.6 % [1]`; `best` for the best dense backend against itself."""
     cell = group.cells.get((m, series))
     if cell is None or group.rate(cell) is None:
         return cell.missing_text if cell else _NOT_PLANNED
@@ -229,7 +236,7 @@ def _ratio_text(view: RunView, group: Group, m: int, series: Series) -> Text:
     if not any(ratios):
         return say("nothing to compare with")
     factors = [
-        say("best") if other == series else _factor(group.ratio(m, series, other))
+        say("best") if other == series else _factor(group, m, series, other, doubted)
         for other in against
     ]
     text = joined("", [joined(" / ", factors), _widest(view, ratios)])
@@ -245,12 +252,17 @@ def _same_kernel(group: Group, m: int, series: Series) -> bool:
     return len(kernels) == 2 and kernels[0] == kernels[1] != ""
 
 
-def _factor(ratio: Ratio | None) -> Text:
-    """`1.49x`; `~1.01x` when 1 lies within the interval."""
-    if ratio is None:
+def _factor(
+    group: Group, m: int, series: Series, against: Series | None, doubted: set[str]
+) -> Text:
+    """`1.49x`; `~1.01x` when 1 lies within the interval, `?11.74x` when a rate is in doubt."""
+    ratio = group.ratio(m, series, against)
+    if ratio is None or against is None:
         return say("none")
     width = ratio.half_width
     unsure = width is not None and abs(ratio.value - 1) <= width * ratio.value
+    if is_doubted(group, m, (series, against), doubted):
+        return f"?{ratio.value:.2f}x"
     return f"{'~' if unsure else ''}{ratio.value:.2f}x"
 
 
@@ -259,41 +271,6 @@ def _widest(view: RunView, ratios: list[Ratio | None]) -> Text:
     if known:
         return f" ±{percent(max(known))}"
     return "" if view.imported else say(" (no interval)")
-
-
-def _typical(group: Group, others: list[Series]) -> list[Block]:
-    """Geometric means over M, the fair mean of quotients."""
-    assert group.reference is not None
-    reference = Code(group.reference.name)
-    lines = [_means(group, others, group.ms, lambda _: group.reference, reference)]
-    if len(group.dense) > 1:
-        complete = [m for m in group.ms if not group.dense_missing(m)]
-        what = say("the best dense backend, at M where no dense one is missing")
-        lines.append(_means(group, others, complete, group.best_dense, what))
-    return bullets(lines)
-
-
-def _means(
-    group: Group,
-    others: list[Series],
-    ms: list[int],
-    against: Callable[[int], Series | None],
-    what: Text,
-) -> Text:
-    parts: list[Text] = []
-    for series in others:
-        ratios = [group.ratio(m, series, against(m)) for m in ms]
-        values = [ratio.value for ratio in ratios if ratio]
-        if len(values) < 2:
-            continue
-        mean = f"{series.name} {statistics.geometric_mean(values):.2f}x"
-        some = say("{mean} ({n} of {ms} M)", mean=mean, n=len(values), ms=len(group.ms))
-        parts.append(some if len(values) < len(group.ms) else mean)
-    if not parts:
-        return ""
-    return say(
-        "Geometric mean over M against {what}: {means}.", what=what, means=joined(", ", parts)
-    )
 
 
 def _nothing_to_compare(group: Group) -> Text:

@@ -121,7 +121,7 @@ def _table(view: RunView, judged: dict[str, str]) -> list[Block]:
     heads = [
         *left(say("model"), say("quantization"), say("stage")),
         *right(say("usable"), say("with a reservation"), say("not usable")),
-        *left(say("M with numbers from every backend")),
+        *left(say("M at which no planned cell is unusable")),
     ]
     body = [
         (
@@ -135,7 +135,7 @@ def _table(view: RunView, judged: dict[str, str]) -> list[Block]:
 
 
 def _complete(cells: list[CellView], judged: dict[str, str]) -> Text:
-    """The M at which no backend's number is missing or marked."""
+    """The M at which no planned cell is unusable; a cell that was not planned does not count."""
     ms = sorted({each.cell.m for each in cells if each.cell})
     bad = {each.cell.m for each in cells if each.cell and judged[each.id] == "none"}
     good = [m for m in ms if m not in bad]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Iterator
+from typing import TypeAlias
 
 from slidesparse_bench.feasibility import FitVerdict
 from slidesparse_bench.records import CellState, RunState
@@ -14,6 +15,7 @@ from slidesparse_bench.report.cell_view import CellView
 from slidesparse_bench.report.changes import changes_before
 from slidesparse_bench.report.doubts import dense_ids, doubted_ids
 from slidesparse_bench.report.groups import Group, Ratio, Series, groups_of
+from slidesparse_bench.report.index_limits import meaning_of
 from slidesparse_bench.report.markdown import percent
 from slidesparse_bench.report.moments import seconds_between, when
 from slidesparse_bench.report.sections.setup import devices
@@ -31,6 +33,7 @@ from slidesparse_bench.report.words import (
 from slidesparse_bench.units import format_duration
 
 REASONS_SHOWN = 4
+_Compared: TypeAlias = tuple[Group, int, Series, Ratio]
 
 
 def section(view: RunView) -> list[Block]:
@@ -157,9 +160,12 @@ def _speedups(view: RunView) -> list[Block]:
                 "tables have no speed-up of them."
             )
         )
-    every = list(_sparse_ratios(view))
     doubted = doubted_ids(view)
-    found = [each for each in every if not doubted.intersection(_both_sides(*each[:3]))]
+    found: list[_Compared] = []
+    left_out: list[_Compared] = []
+    for each in _sparse_ratios(view):
+        is_doubted = doubted.intersection(_both_sides(*each[:3]))
+        (left_out if is_doubted else found).append(each)
     if not found:
         return paragraph(
             say("No sparse backend can be compared with a dense one: see the tables below for why.")
@@ -184,16 +190,15 @@ def _speedups(view: RunView) -> list[Block]:
         dense=against.name if against else "",
         marks=view.marks(largest),
     )
-    left_out = len(every) - len(found)
     more: list[Text] = []
     if left_out:
         more.append(
             say(
                 "{comparisons} more are left out because one of their two rates is out of line (see "
                 "Anomalies); they reach from {least}x to {most}x.",
-                comparisons=counted(left_out, "comparison"),
-                least=f"{min(ratio.value for *_, ratio in every):.2f}",
-                most=f"{max(ratio.value for *_, ratio in every):.2f}",
+                comparisons=counted(len(left_out), "comparison"),
+                least=f"{min(ratio.value for *_, ratio in left_out):.2f}",
+                most=f"{max(ratio.value for *_, ratio in left_out):.2f}",
             )
         )
     return chain(paragraph(sentences([text, *more])), view.notes([largest]))
@@ -203,7 +208,7 @@ def _both_sides(group: Group, m: int, series: Series) -> set[str]:
     return {group.cells[m, series].id, *dense_ids(group, m)}
 
 
-def _sparse_ratios(view: RunView) -> Iterator[tuple[Group, int, Series, Ratio]]:
+def _sparse_ratios(view: RunView) -> Iterator[_Compared]:
     """A speed-up over the second best, because the best one failed, would flatter."""
     for group in groups_of(view):
         for m, series in group.cells:
@@ -231,11 +236,10 @@ def _reasons(view: RunView) -> list[Block]:
 
 def _reason(view: CellView) -> Text:
     if view.state is CellState.FAILED:
-        meaning = Recorded(advice.explain(view.failure_class).what, is_ours=True)
         return say(
             "failed with `{failure_class}` ({meaning})",
             failure_class=view.failure_class,
-            meaning=meaning,
+            meaning=meaning_of(view.failure_class, [view]),
         )
     verdict = str(view.planned.get("verdict"))
     if verdict in advice.PLAN_VERDICTS:

@@ -108,7 +108,8 @@ def _wall_clock(view: RunView, account: TimeAccount) -> list[Text]:
                 rest=rest,
             )
         )
-    if account.recorded_s > 1.05 * account.busy_s > 0:
+    # The times of an import are what logs of others happen to show: too coarse to tell overlaps.
+    if not view.imported and account.recorded_s > 1.05 * account.busy_s > 0:
         overlap = account.recorded_s / account.busy_s
         texts.append(say("On average {n} attempts ran at once.", n=f"{overlap:.1f}"))
     return texts

@@ -1,0 +1,67 @@
+"""What speed-ups come to over M, without those that Anomalies doubts."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+
+from slidesparse_bench.report.blocks import Block, bullets
+from slidesparse_bench.report.doubts import is_doubted
+from slidesparse_bench.report.groups import Group, Series
+from slidesparse_bench.report.words import Code, Text, joined, say
+
+
+def means(group: Group, others: list[Series], doubted: set[str]) -> list[Block]:
+    """Geometric means over M, the fair mean of quotients; `doubted` are ids of cells."""
+    assert group.reference is not None
+    reference = Code(group.reference.name)
+    lines = [_line(group, others, doubted, lambda _: group.reference, reference)]
+    if len(group.dense) > 1:
+        what = say("the best dense backend, at M where no dense one is missing")
+        lines.append(_line(group, others, doubted, lambda m: _known_best(group, m), what))
+    return bullets(lines)
+
+
+def _known_best(group: Group, m: int) -> Series | None:
+    return None if group.dense_missing(m) else group.best_dense(m)
+
+
+def _line(
+    group: Group,
+    others: list[Series],
+    doubted: set[str],
+    against: Callable[[int], Series | None],
+    what: Text,
+) -> Text:
+    found = [_mean(group, series, doubted, against) for series in others]
+    parts = [part for part in found if part]
+    if not parts:
+        return ""
+    return say(
+        "Geometric mean over M against {what}: {means}.", what=what, means=joined(", ", parts)
+    )
+
+
+def _mean(
+    group: Group, series: Series, doubted: set[str], against: Callable[[int], Series | None]
+) -> Text:
+    """`cusparselt 2:4 1.42x (10 of 11 M; 1 in doubt)`; a single quotient is no mean."""
+    values, left_out = [], 0
+    for m in group.ms:
+        other = against(m)
+        ratio = group.ratio(m, series, other)
+        if ratio is None or other is None:
+            continue
+        if is_doubted(group, m, (series, other), doubted):
+            left_out += 1
+        else:
+            values.append(ratio.value)
+    if len(values) < 2:
+        return ""
+    mean = f"{series.name} {statistics.geometric_mean(values):.2f}x"
+    n, ms = len(values), len(group.ms)
+    if left_out:
+        return say(
+            "{mean} ({n} of {ms} M; {doubted} in doubt)", mean=mean, n=n, ms=ms, doubted=left_out
+        )
+    return say("{mean} ({n} of {ms} M)", mean=mean, n=n, ms=ms) if n < ms else mean
