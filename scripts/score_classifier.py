@@ -34,7 +34,10 @@ _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 @dataclass(frozen=True)
 class Example:
-    """One labelled log. `root_causes` are equally right lines; none where there is no cause."""
+    """One labelled log. `root_causes` are equally right lines; none where there is no cause.
+
+    `tune_only` says that the classifier was taught with it: it is never held.
+    """
 
     failure_class: str
     path: Path
@@ -46,7 +49,7 @@ class Example:
 
     @property
     def half(self) -> str:
-        """The side it is on; a log that the classifier was taught with is never held."""
+        """The side it is on: `tune` or `held`."""
         return TUNE if self.tune_only else half_of(f"{self.failure_class}/{self.path.name}")
 
 

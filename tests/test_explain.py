@@ -39,6 +39,15 @@ def test_out_of_memory_says_how_much_was_asked_free_and_held_by_whom():
     assert "other processes held 3.20 GiB (process 4711)." in text
 
 
+def test_out_of_memory_with_enough_free_in_all_has_no_negative_shortage():
+    text = hint(OOM.replace("0.93 GiB is free", "1.47 GiB is free"))
+    assert (
+        "1.45 GiB were asked for, 1.47 GiB of 15.46 GiB were free: enough in all, but not in one "
+        "piece or not for this process. This process held 11.31 GiB"
+    ) in text
+    assert "short" not in text
+
+
 def test_kv_cache_shortage_names_the_length_and_the_share_that_would_do():
     failure = classify([KV], exit_code=1, known={"gpu_memory_utilization": 0.8, "total_gib": 15.5})
     assert failure.facts["enough_max_model_len"] == 264

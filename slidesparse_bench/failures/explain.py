@@ -84,6 +84,7 @@ def _kv_cache(facts: Facts) -> str:
 
 def _out_of_memory(facts: Facts) -> str:
     parts = []
+    enough = _enough_in_all(facts)
     if held := _size(facts, "in_use_gib"):
         inside = (
             (_size(facts, "allocated_gib"), "in tensors"),
@@ -93,7 +94,18 @@ def _out_of_memory(facts: Facts) -> str:
         parts.append(f"This process held {held}" + (f" ({listed})" if listed else ""))
     if others := facts.get("others"):
         parts.append(f"other processes held {others}")
-    return f"{'; '.join(parts)}." if parts else ""
+    return f"{enough} {'; '.join(parts)}.".strip() if parts else enough
+
+
+def _enough_in_all(facts: Facts) -> str:
+    """In place of the hint on what was short, where as much was free as was asked for."""
+    asked, free, total = (_size(facts, f"{name}_gib") for name in ("asked", "free", "total"))
+    if not (asked and free and total) or facts["asked_gib"] > facts["free_gib"]:
+        return ""
+    return (
+        f"{asked} were asked for, {free} of {total} were free: enough in all, but not in one piece "
+        "or not for this process."
+    )
 
 
 def _index_limit(facts: Facts) -> str:

@@ -113,7 +113,7 @@ def derived_facts(facts: dict[str, Any]) -> dict[str, Any]:
     if needed is not None and available is not None:
         derived["missing_gib"] = round(needed - available, 6)
     asked, free, total = (facts.get(f"{name}_gib") for name in ("asked", "free", "total"))
-    if asked is not None and free is not None:
+    if asked is not None and free is not None and asked > free:
         derived["short_gib"] = round(asked - free, 6)
     if free is not None and total:
         derived["highest_utilization"] = share_below(free, total)

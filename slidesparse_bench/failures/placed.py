@@ -31,7 +31,7 @@ _REFUSAL = (
     r"|permitted|a valid|valid for)\b"
     r"|(?:[Dd]oes|[Dd]o|did)(?: not|n't) (?:yet |currently )?(?:support|implement)"
     r"|\b[Uu]nsupported\b|\bincompatible with\b|mutually exclusive|[Nn]o valid attention backend"
-    r"|(?:must|should|has to|have to|needs? to) be (?:evenly )?(?:divisible|a multiple|one of|at least"
+    r"|(?:must|should|has to|have to|needs? to) be (?:evenly )?(?:divis\w*|a multiple|one of|at least"
     r"|at most|greater|less|larger|smaller|positive|non-negative|between|equal|in [\[({]|[<>=]"
     r"|a power|set|specified|provided|enabled|disabled|true|false|True|False|None)"
     r"|\bonly (?:supports?|supported|works?|implemented|available|compatible|allows?|valid"
@@ -184,9 +184,9 @@ PLACED = (
     Signature(
         id="exception_of_hub_client",
         failure_class="model_not_found",
-        needles=("rror: ",),
+        needles=("huggingface", "hf.co", "hf-mirror", "modelscope", "name resolution"),
         tier=Tier.PLACED,
-        pattern=rf"^{_NAME}(?:HTTP\w*Error|Connect\w*Error|ReadTimeout\w*|ProxyError|SSLError): "
+        pattern=rf"^{_NAME}(?:HTTP\w*Error|(?:Connect|Read|Max)\w*(?:Error|Timeout)|ProxyError|SSLError): "
         r"(?P<message>.*(?:huggingface|\bhf\.co|hf-mirror|modelscope|name resolution).*)",
         example="requests.exceptions.SSLError: HTTPSConnectionPool(host='huggingface.co', port=443): "
         "Max retries exceeded with url: /api/models/me/model",
@@ -348,6 +348,23 @@ PLACED = (
         + '  File "/opt/vllm/model_executor/layers/linear.py", line 80, in __init__\n'
         "ValueError: partition sizes [1024, 3] differ from the head count",
         hint="The engine refused it while it was being built: {message}",
+    ),
+    Signature(
+        id="refused_by_engine",
+        failure_class="unsupported_config",
+        needles=("ValueError: ",),
+        never_within=_RUNNING_ENGINE,
+        tier=Tier.PLACED,
+        ends_traceback=True,
+        deliberate=True,
+        raised_in=r"/(?:vllm|sglang|lmdeploy|tensorrt_llm|text_generation_server|compressed_tensors|llmcompressor"
+        r"|transformers|peft|trl|flash_attn|flashinfer)/(?!model_executor/model_loader/)",
+        pattern=r"^ValueError: (?P<message>.+)",
+        example=_FRAME.format(
+            "/opt/vllm/engine/ray_utils.py", "initialize_cluster", "raise ValueError("
+        )
+        + "ValueError: Placement group bundle cannot have more than 1 GPU.",
+        hint="The engine refused it: {message}",
     ),
     Signature(
         id="not_implemented",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from slidesparse_bench.failures.classes import CLASSES
 from slidesparse_bench.failures.facts import facts_of, log_facts
+from slidesparse_bench.failures.folded import unfolded
 from slidesparse_bench.failures.log import Line, LogReader, Prefixed, Prefixes, any_of
 from slidesparse_bench.failures.signature import Signature, Tier
 from slidesparse_bench.failures.signatures import SIGNATURES
@@ -49,12 +50,14 @@ _WORKED = re.compile(
     r"|^Request throughput \(req/s\): +(?!0\.0+ *$)\d"
 )
 """The results of `vllm bench throughput`, `latency` and `serve`."""
-_RESULT_WORDS = ("Throughput: ", "Avg latency: ", "Request throughput")
 _ERROR_LIKE = re.compile(
     r"\b(?:error|ERROR|fatal|FATAL|[Ff]ailed|FAILED|[Aa]borted|panic|core dumped)\b"
     r"|(?:\b|[a-z])(?:Error|Exception)\b"
 )
 _HARMLESS_LEVELS = frozenset({"DEBUG", "INFO", "WARNING"})
+
+_AT_EXIT = frozenset({"_exitfunc", "_run_exitfuncs", "_exit_function", "__del__"})
+"""Functions of Python that run while an interpreter ends: what they raise has another cause."""
 
 _AFTER_KV_CACHE = frozenset(
     {
@@ -89,9 +92,9 @@ class Finding:
         return max(Tier.QUOTED, self.signature.tier) if self.quoted else self.signature.tier
 
     @property
-    def rank(self) -> tuple[int, int]:
+    def rank(self) -> tuple[int, bool, int]:
         """Smaller is nearer to the first cause; equals are decided by the earlier line."""
-        return self.tier, -self.prefixed.depth
+        return self.tier, self.quoted, -self.prefixed.depth
 
 
 @dataclass
@@ -145,16 +148,17 @@ class _Needles:
                 self._by_beginning.setdefault(beginning, []).append((needle, place))
         beginnings = any_of([each.encode() for each in self._by_beginning]).decode()
         self._any = re.compile(beginnings)
-        # Overlapping ones count; without any, the plain pattern is the faster one.
-        self._search = re.compile(f"(?=({beginnings}))")
 
     def places(self, text: str, *, ends_traceback: bool) -> list[int]:
         """Which signatures can match, in their order. The empty needle is for ends of tracebacks."""
         found = set(self._everywhere) if ends_traceback else set()
-        if self._any.search(text) is None:
-            return sorted(found)
-        for beginning in set(self._search.findall(text)):
-            candidates = self._by_beginning.get(beginning, ())  # no literals: "" everywhere
+        beginnings: set[str] = set()
+        hit = self._any.search(text) if self._by_beginning else None
+        while hit:
+            beginnings.add(hit[0])
+            hit = self._any.search(text, hit.start() + 1)  # overlapping ones count
+        for beginning in beginnings:
+            candidates = self._by_beginning[beginning]
             found.update(place for needle, place in candidates if needle in text)
         return sorted(found)
 
@@ -185,19 +189,31 @@ class _Scanner:
         return self._scan
 
     def _take(self, line: Line) -> None:
+        if '{"' in line.raw or "\\n" in line.raw:
+            for part in unfolded(line.raw):
+                self._take_part(Line(line.number, part))
+        else:
+            self._take_part(line)
+
+    def _take_part(self, line: Line) -> None:
         prefixed = self._prefixes.split(line.raw)
         # A process that logs a traceback and prints it as well does both at once.
-        printer = f"{prefixed.process} {prefixed.level}"
+        # What SGLang prints below its first line has no prefix.
+        process = "" if prefixed.process.startswith(("TP", "DP", "PP", "EP")) else prefixed.process
+        printer = f"{process} {prefixed.level}"
         inside, ends_traceback = self._tracebacks.follow(printer, prefixed.text)
         if inside:
             return
-        if match := _PROVED.match(prefixed.text):
+        if prefixed.text[:12] == "slidesparse:" and (match := _PROVED.match(prefixed.text)):
             self._prove(line, prefixed, match)
             return
         if ends_traceback:
             prefixed = prefixed._replace(text=prefixed.text.lstrip())
-        self._note(line, prefixed)
         place = self._tracebacks.place(printer, ends_traceback=ends_traceback)
+        if ends_traceback and not _AT_EXIT.isdisjoint(place.frames):  # its cause came before
+            self._scan.alarm = self._scan.alarm or line
+            return
+        self._note(line, prefixed)
         self._look_for_cause(line, prefixed, place)
 
     def _prove(self, line: Line, prefixed: Prefixed, match: re.Match[str]) -> None:
@@ -220,7 +236,7 @@ class _Scanner:
         stated = log_facts(text)
         if stated and (self._scan.cause is None or "built_for" in stated):
             self._scan.log_facts |= stated
-        if any(word in text for word in _RESULT_WORDS) and _WORKED.search(text):
+        if ("hroughput" in text or "latency: " in text) and _WORKED.search(text):
             self._scan.worked, self._scan.cause = True, None
         if "load" in text and self._scan.cause and _LOADING_FAILED.search(text):
             self._loading_failed = True
@@ -239,8 +255,11 @@ class _Scanner:
         best = self._scan.cause
         limit = _ANY_TIER
         if best is not None:
+            if place.ends_traceback and _says_more(prefixed, best):
+                self._scan.cause = replace(best, line=line, prefixed=prefixed, place=place)
+                return
             deeper = prefixed.depth > best.prefixed.depth
-            limit = best.tier if deeper else Tier(best.tier - 1)
+            limit = best.tier if deeper or best.quoted else Tier(best.tier - 1)
         if self._phase and not place.frames:
             place = place._replace(frames=self._phase)
         found = _match(line, prefixed, place, limit)
@@ -269,6 +288,20 @@ class _Scanner:
         if not places.isdisjoint(_BEFORE_KV_CACHE):
             return False
         return True if "kv_cache_gib" in self._scan.log_facts else None
+
+
+def _says_more(prefixed: Prefixed, best: Finding) -> bool:
+    """Whether a traceback ends with the exception whose bare message was the best finding.
+
+    Engines log `str(error)` first; the line with its type is the better evidence.
+    """
+    message = prefixed.text.partition(": ")[2]
+    return (
+        not best.place.ends_traceback
+        and len(message) > 0
+        and best.prefixed.text.endswith(message)
+        and prefixed.depth >= best.prefixed.depth
+    )
 
 
 def _is_better(found: Finding, best: Finding) -> bool:

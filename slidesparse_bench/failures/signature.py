@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from slidesparse_bench.failures.trace import NOWHERE, Place
 
@@ -43,6 +43,11 @@ class Tier(IntEnum):
     """Only how a process ended, in the words of its parent."""
 
 
+@lru_cache(maxsize=4096)
+def _is_in(pattern: str, file: str) -> bool:
+    return re.search(pattern, file) is not None
+
+
 @dataclass(frozen=True)
 class Signature:
     """One message that tells a cause.
@@ -52,7 +57,8 @@ class Signature:
     contains one of `needles`: they are the cheap filter. `within` asks for one of these function
     or file names in the traceback above the line (or, without a traceback, for the worker's phase
     of that name), `never_within` for none of its; `raised_in` is searched in the path of the file whose frame is the innermost.
-    `ends_traceback` accepts only the line that ends one. `hint` is a sentence filled with the
+    `ends_traceback` accepts only the line that ends one, `deliberate` only what a `raise` statement
+    raised. `hint` is a sentence filled with the
     facts; the advice of the class follows it. `example` is a small log that must classify as this
     very signature.
     """
@@ -68,20 +74,30 @@ class Signature:
     never_within: frozenset[str] = frozenset()
     raised_in: str = ""
     ends_traceback: bool = False
+    deliberate: bool = False
     counts_as_warning: bool = False
 
     @cached_property
     def regex(self) -> re.Pattern[str]:
         return re.compile(self.pattern)
 
+    @cached_property
+    def _may_stand_anywhere(self) -> bool:
+        conditions = (self.within, self.never_within, self.raised_in)
+        return not (any(conditions) or self.ends_traceback or self.deliberate)
+
     def search(self, text: str, place: Place = NOWHERE) -> re.Match[str] | None:
         """The match in this line, if the line stands where this signature may stand."""
+        if self._may_stand_anywhere:
+            return self.regex.search(text)
         if self.within and self.within.isdisjoint(place.frames):
             return None
         if not self.never_within.isdisjoint(place.frames):
             return None
         if self.ends_traceback and not place.ends_traceback:
             return None
-        if self.raised_in and not re.search(self.raised_in, place.file):
+        if self.deliberate and not place.deliberate:
+            return None
+        if self.raised_in and not _is_in(self.raised_in, place.file):
             return None
         return self.regex.search(text)

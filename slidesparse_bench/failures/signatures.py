@@ -343,7 +343,7 @@ _DEVICE_MEMORY = (
         failure_class="oom_weights",
         needles=("out of memory",),
         within=LOADING_WEIGHTS,
-        pattern=rf"{_TORCH_OOM}|CUDA (?:driver )?[Ee]rror: out of memory"
+        pattern=rf"{_TORCH_OOM}|(?:CUDA|HIP|[Cc]uda)(?: driver| runtime)? [Ee]rror:? ?(?:\(?\d+\)? ?)?:? ?out of memory"
         r"|cudaMalloc failed: out of memory|exceed allowed memory",
         example=_ENGINE_TRACEBACK
         + _ENGINE
@@ -423,13 +423,15 @@ _DEVICE_MEMORY = (
             "OutOfMemoryError",
             "OUT_OF_RESOURCES",
             "ailed to allocate",
+            "OutOfMemory",
         ),
-        pattern=r"(?:CUDA|HIP|[Cc]uda) (?:driver )?[Ee]rror:? ?(?:\d+ )?\(?'?out of memory"
+        pattern=r"(?:CUDA|HIP|[Cc]uda)(?: driver| runtime)? [Ee]rror:? ?(?:\(?\d+\)? ?)?:? ?\(?'?out of memory"
         r"|OUT_OF_DEVICE_MEMORY|HSA_STATUS_ERROR_OUT_OF_RESOURCES|cudaMalloc failed: out of memory"
         r"|Triton Error \[(?:CUDA|HIP)\]: out of memory|CUDA_ERROR_OUT_OF_MEMORY"
         r"|cudaErrorMemoryAllocation|hipErrorOutOfMemory|torch\.(?:cuda\.)?OutOfMemoryError"
         r"|(?:CUDA|HIP|XPU|NPU) out of memory|[Aa]llocation on device \w* ?would exceed"
-        r"|[Ff]ailed to allocate (?:CUDA|ROCm|HIP|GPU|device)\w* (?:buffer|memory)",
+        r"|[Ff]ailed to allocate (?:CUDA|ROCm|HIP|GPU|device)\w* (?:buffer|memory)"
+        r"|[Ee]rror [Cc]ode \d+: (?:OutOfMemory|Cuda Runtime \(out of memory)",
         example="torch.AcceleratorError: CUDA error: out of memory",
     ),
 )
@@ -439,7 +441,7 @@ _KV_CACHE = (
         id="kv_cache_too_small",
         failure_class="kv_cache_insufficient",
         needles=("KV cache is needed",),
-        pattern=r"max seq len \((?P<max_model_len>\d+)\), \((?P<needed_gib>[\d.]+ Gi?B) KV cache "
+        pattern=r"max seq len \((?P<max_model_len>\d+)\), \(?(?P<needed_gib>[\d.]+ Gi?B) KV cache "
         r"is needed, .*?available KV cache memory \((?P<available_gib>-?[\d.]+ Gi?B)\)"
         r"(?:.*?estimated maximum model length is (?P<estimated_max_model_len>\d+))?",
         example=_ENGINE + "ValueError: To serve at least one request with the models's max seq "
@@ -585,6 +587,7 @@ _ADDRESSES = (
             "2^31",
             "2**31",
             "to C int",
+            "to C long",
             "index -2",
             "32-bit",
             "32 bit",
@@ -599,7 +602,7 @@ _ADDRESSES = (
         r"|cannot be converted to type int32|int32(?:_t)? (?:index )?overflow"
         r"|more than INT_MAX elements"
         r"|(?:at most|less than(?: or equal to)?|<=?|exceeds?) ?(?:2147483647|INT_MAX|2\^31|2\*\*31)"
-        r"|Python int too large to convert to C int\b"
+        r"|Python int too large to convert to C (?:int|long)\b"
         r"|index (?P<index>-[12]\d{9}) is out of (?:bounds|range)"
         r"|(?:fit|fits|fitted|exceeds?|overflow\w*|larger than|too large|beyond|greater than|requires?"
         r"|only supports?).{0,40}\b32[- ]bit\b|\b32[- ]bit (?:index\w*|addressing|offset\w*|signed "
@@ -861,6 +864,7 @@ _TOKENIZER = (
             "model_proto",
             "Text",
             "chat template",
+            "not a string",
         ),
         pattern=r"Couldn't instantiate the backend tokenizer|Can't load tokenizer for"
         r"|Tokenizer class (?P<tokenizer>\S+) does not exist|Failed to load the tokenizer"
@@ -872,7 +876,9 @@ _TOKENIZER = (
         r"|instantiate this tokenizer|[Cc]onverting from (?:Tiktoken|SentencePiece|tiktoken).* failed"
         r"|[Tt]okenizer .{0,80}(?:not found|does not exist|cannot be loaded|could not be loaded)"
         r"|(?:load|find|create|build|initializ\w+) (?:a |the )?(?:fast |slow )?tokenizer\b.{0,40}(?:fail|error)"
-        r"|(?:text|tokens) when `skip_tokenizer_init=True`|tokenizer must be a string",
+        r"|(?:text|tokens) when `skip_tokenizer_init=True`|tokenizer must be a string"
+        # SentencePiece, of a vocabulary file that is None.
+        r"|^TypeError: not a string$",
         example="ValueError: Couldn't instantiate the backend tokenizer from one of: ",
     ),
 )
@@ -1037,6 +1043,16 @@ _ENVIRONMENT = (
         r"|transformers|vllm|flash_attn|flashinfer|tokenizers|cutlass|ray)[\w.]*)' has no attribute",
         example="ModuleNotFoundError: No module named 'compressed_tensors'",
         hint="The Python package {package} is not installed.",
+    ),
+    Signature(
+        id="import_failed_reason_follows",
+        failure_class="driver_or_env",
+        needles=("because of the following error",),
+        tier=Tier.QUOTED,
+        pattern=r"Failed to import (?P<module>\S+) because of the following error",
+        example="RuntimeError: Failed to import transformers.models.auto because of the following "
+        "error (look up to see its traceback):\nsomething odd",
+        hint="{module} could not be imported; the next line of the log says why.",
     ),
     Signature(
         id="operator_missing",
@@ -1273,11 +1289,14 @@ _COMPILATION = (
             "Error building extension",
             "nvcc fatal",
             "NVRTC",
+            "jit/",
         ),
         pattern=r"Error compiling objects for extension|(?:NVCC|NVRTC|nvcc|hipcc) compilation (?:failed|error)"
         r"|\.(?:cuh?|h|hpp|cc|cpp|c):\d+:\d+: fatal error: (?P<message>.+)|[Nn]inja build failed"
         r"|ninja: build stopped|Error building extension "
-        r"'(?P<extension>\w+)'|nvcc fatal|NVRTC[_ ](?:ERROR|error)",
+        r"'(?P<extension>\w+)'|nvcc fatal|NVRTC[_ ](?:ERROR|error)"
+        # DeepGEMM and its like check their own compiler runs.
+        r"|[Aa]ssertion error \(\S*\bjit/",
         example="RuntimeError: Ninja build failed. Ninja output:",
         hint="A kernel that is built at run time did not compile.",
     ),
@@ -1300,10 +1319,13 @@ _COMPILATION = (
             "PassManager::run failed",
             "LLVM ERROR",
             "failed to legalize",
+            "MLIR pass",
+            "/llvm",
+            "/mlir/",
             "expected size",
         ),
         pattern=r"^triton\.(?:compiler\.errors|runtime\.errors)\.\w+|PassManager::run failed"
-        r"|LLVM ERROR: |failed to legalize operation|^AssertionError: expected size \d+==\d+, stride"
+        r"|LLVM ERROR: |failed to legalize operation|error: .*MLIR pass|/(?:llvm|mlir)[\w-]*/.*: Assertion|^AssertionError: expected size \d+==\d+, stride"
         r"|^triton\.\w+(?:\.\w+)*Error",
         example="triton.compiler.errors.CompilationError: at 31:15: arange's range must be a power "
         "of 2",
@@ -1436,6 +1458,14 @@ _DISTRIBUTED = (
         hint="NCCL reported: {message}.",
     ),
     Signature(
+        id="nccl_cuda_failure",
+        failure_class="nccl_or_distributed",
+        needles=("NCCL WARN Cuda failure",),
+        pattern=r"NCCL WARN Cuda failure (?:\d+ )?'(?P<message>[^']*)'",
+        example="node1:4242:4242 [0] init.cc:416 NCCL WARN Cuda failure 'operation not supported'",
+        hint="NCCL could not set up CUDA for itself: {message}.",
+    ),
+    Signature(
         id="nccl_warning",
         failure_class="nccl_or_distributed",
         needles=("NCCL WARN",),
@@ -1561,11 +1591,16 @@ _CUDA = (
             "CUDA_ERROR_",
             "Cuda failure",
             "Cuda error",
+            "cuda runtime error",
+            "CUDA runtime error",
+            "THCudaCheck",
         ),
-        pattern=r"(?:CUDA|HIP)(?: driver)? [Ee]rror(?: \d+)?: (?P<message>[^(\n]*)"
+        # What NCCL says of CUDA is about its own set-up: see `nccl_cuda_failure`.
+        pattern=r"^(?!.*NCCL WARN).*?(?:(?:CUDA|HIP|cuda)(?: driver| runtime)? [Ee]rror(?: \(?\d+\)?)? ?: "
+        r"(?P<message>[^(\n]*)|THCudaCheck FAIL .*error=\d+ : (?P<check>.*)"
         r"|\b(?P<hsa>HSA_STATUS_ERROR\w*)"
         r"|Triton Error \[(?:CUDA|HIP)\]: (?P<triton>.*)|\b(?P<code>CUDA_ERROR_[A-Z_]+)"
-        r"|Cuda (?:failure|error) (?:\d+ )?'(?P<failure>[^']*)'",
+        r"|Cuda (?:failure|error) (?:\d+ )?'(?P<failure>[^']*)')",
         example=_ENGINE + "torch.AcceleratorError: CUDA error: unspecified launch failure",
         hint="CUDA reported: {message}.",
     ),

@@ -7,13 +7,17 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 _FRAME = re.compile(r'\s*File "(?P<file>[^"]+)",(?: line \d+(?:, in (?P<function>.+))?| *$)')
+_OTHER_FRAME = re.compile(
+    r"(?:File )?\[?(?P<file>[~\w./\\:-]+\.py)(?:\]\([^)]*\))?(?::\d+)?,? in (?:\w+\.)*(?P<function>\w+)"
+)
+"""A frame in the forms of IPython and of the package rich."""
 _WRAPPED_FRAME = re.compile(r"(?:line \d+, )?in (?P<function>[\w<>.]+)$")
 """The second half of a frame that a narrow terminal has broken."""
 _START = "Traceback (most recent call last)"
 _CHAINED = ("direct cause of the following exception", "During handling of the above exception")
 _NOT_RAISED = "Exception ignored in"
 """What an interpreter prints of errors in destructors: the program goes on."""
-_EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*\w*(?:Error|Exception|Exit|Interrupt)(?::|$)")
+_EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*\w*(?:Error|Exception|Exit|Interrupt)\w*(?::|$)")
 """The last line of a traceback, where indentation does not tell."""
 _NOTEBOOK = re.compile(r"\w+ {8,}$")
 """IPython names the exception on the line that starts a traceback, and again at its end."""
@@ -25,18 +29,22 @@ MOST_LINES = 5000
 """A traceback that does not end within so many lines of its process is given up."""
 MOST_FLAT_LINES = 300
 """The same of one that has lost its indentation."""
+MOST_LINES_OUTSIDE = 500
+"""After so many lines of other processes no traceback is still being printed."""
 
 
 class Place(NamedTuple):
     """Where a line stands.
 
     `frames` are the names of the functions and files of the traceback above it, with those of
-    tracebacks chained to it; `file` is the path of the innermost frame, "" where none is known.
+    tracebacks chained to it; `file` is the path of the innermost frame, "" where none is known;
+    `deliberate` says that its source line is a `raise` statement.
     """
 
     frames: frozenset[str] | set[str] = frozenset()
     file: str = ""
     ends_traceback: bool = False
+    deliberate: bool = False
 
 
 NOWHERE = Place()
@@ -56,6 +64,7 @@ class Traceback:
     indent: int = 0
     is_open: bool = False
     is_chained: bool = False
+    raises: bool = False
     is_ignored: bool = False
     is_flat: bool = False
     is_boxed: bool = False
@@ -82,6 +91,7 @@ class Tracebacks:
         self._of_process: dict[str, Traceback] = {}
         self._ignored_next: set[str] = set()
         self._open_count = 0
+        self._lines_outside = 0
 
     @property
     def any_open(self) -> bool:
@@ -92,7 +102,9 @@ class Tracebacks:
         traceback = self._of_process.get(process)
         if traceback is None:
             return NOWHERE
-        return Place(traceback.frames, traceback.file if ends_traceback else "", ends_traceback)
+        if not ends_traceback:
+            return Place(traceback.frames)
+        return Place(traceback.frames, traceback.file, True, traceback.raises)
 
     def follow(self, process: str, text: str) -> tuple[bool, bool]:
         """Take in one line: (it is part of a traceback's inside, it ends one)."""
@@ -104,6 +116,9 @@ class Tracebacks:
             return not before.strip() or opened.is_boxed or opened.is_flat, False
         traceback = self._of_process.get(process)
         if traceback is None or not traceback.is_open:
+            self._lines_outside += 1
+            if self._lines_outside > MOST_LINES_OUTSIDE:
+                self._give_up()
             if text[:7] != "  File " or _FRAME.match(text) is None:
                 self._between(process, traceback, text)
                 return False, False
@@ -129,6 +144,13 @@ class Tracebacks:
         self._of_process[process] = traceback
         return traceback
 
+    def _give_up(self) -> None:
+        """Close what processes began that have not printed for long: they died in the middle."""
+        self._lines_outside = 0
+        if self.any_open:
+            for traceback in self._of_process.values():
+                self._close(traceback)
+
     def _between(self, process: str, traceback: Traceback | None, text: str) -> None:
         if traceback is not None and any(marker in text for marker in _CHAINED):
             traceback.is_chained = True
@@ -142,13 +164,20 @@ class Tracebacks:
 
     def _inside(self, traceback: Traceback, text: str) -> None:
         frame = _FRAME.match(text)
-        if frame is not None:
+        if frame is None and (traceback.is_flat or traceback.is_boxed):
+            frame = _OTHER_FRAME.match(text)
+        if frame is None:
+            traceback.raises = traceback.raises or text.lstrip(" ->0123456789").startswith("raise ")
+        else:
+            file = frame["file"].replace("\\", "/")
+            traceback.raises = False
             # Generated code has no file: whoever generated it raised the exception.
-            if not frame["file"].startswith("<") or not traceback.file:
-                traceback.file = frame["file"]
+            if not file.startswith("<") or not traceback.file:
+                traceback.file = file
             if len(traceback.frames) < MOST_LINES:
-                traceback.frames.add(frame["file"].rpartition("/")[2])
+                traceback.frames.add(file.rpartition("/")[2])
                 traceback.frames.add((frame["function"] or "").strip())
+        self._lines_outside = 0
         traceback.lines += 1
         if traceback.lines >= (MOST_FLAT_LINES if traceback.is_flat else MOST_LINES):
             self._close(traceback)
