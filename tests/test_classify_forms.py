@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from slidesparse_bench.failures import classify
+from slidesparse_bench.failures import classify, classify_log_file
 from slidesparse_bench.failures.log import split_prefixes
 from slidesparse_bench.records import Failure
 
@@ -90,10 +92,16 @@ def test_traceback_is_followed_behind_what_collectors_put_first(prefix: str):
     [
         (RAYLET, "raylet", "ERROR", "x"),
         ("(EngineCore) ERROR core.py:1177 x", "EngineCore", "ERROR", "x"),
-        ("[2025-01-01 12:00:00 DP1 TP0] x", "", "", "x"),
+        ("[2025-01-01 12:00:00 DP1 TP0] x", "DP1 TP0", "", "x"),
         ("(W pid=1, ip=10.0.0.1) x [repeated 7x across cluster]", "W pid=1, ip=10.0.0.1", "", "x"),
         ("x^M", "", "", "x"),
         ("WARNING:root:x", "", "WARNING", "x"),
+        (
+            "E1216 02:12:50.10 9 model_lifecycle.cc:654] \"failed to load 'm' version 1: Internal: x",
+            "",
+            "ERROR",
+            "x",
+        ),
     ],
 )
 def test_prefixes_of_collectors_and_loggers_are_taken_off(raw, process, level, text):
@@ -170,3 +178,25 @@ def test_workers_own_exception_counts_before_what_its_parent_makes_of_it():
     lines = [*worker, *parent, "TimeoutError: no answer"]
     assert found(lines).root_cause == worker[-1]
     assert found([*parent, "TimeoutError: no answer"]).failure_class == "timeout_hang"
+
+
+RESULT = "Throughput: 12.30 requests/s, 3149.02 total tokens/s, 1574.51 output tokens/s"
+
+
+def test_traceback_of_the_resource_tracker_after_a_result_is_noise(tmp_path: Path):
+    log = tmp_path / "worker.log"
+    tracker = '  File "/usr/lib/python3.12/multiprocessing/resource_tracker.py", line 241, in main'
+    lines = [RESULT, START, tracker, "    cache[rtype].remove(name)", "KeyError: '/psm_12'"]
+    log.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert classify_log_file(log)["class"] == "success_noise"
+
+
+def test_native_stack_below_a_warning_is_noise(tmp_path: Path):
+    log = tmp_path / "worker.log"
+    lines = [
+        "[W523 21:36:39.228028808 TCPStore.cpp:125] [c10d] recvValue failed: got 0 bytes",
+        "Exception raised from recvBytes at /pytorch/torch/csrc/Utils.hpp:678 (most recent call first):",
+        "frame #0: c10::Error::Error(c10::SourceLocation, std::string) + 0x98 (0x7fd0 in libc10.so)",
+    ]
+    log.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert classify_log_file(log)["class"] == "success_noise"

@@ -84,6 +84,42 @@ def test_documentation_shows_the_table_of_classes():
 
 
 WORDINGS = [
+    ("int32_index_overflow", "RuntimeError: integer out of range"),
+    (
+        "int32_index_overflow",
+        (
+            "RuntimeError: THCudaTensor sizes too large for THCDeviceTensor conversion at "
+            "/pytorch/aten/src/THC/THCDeviceTensorUtils.cuh:71"
+        ),
+    ),
+    (
+        "int32_index_overflow",
+        "InvalidArgumentError: Number of elements was larger than representable by 32-bit output type",
+    ),
+    (
+        "int32_index_overflow",
+        "InvalidArgumentError: Shape output type is 32-bit  but dim 0 is 3187957444",
+    ),
+    ("int32_index_overflow", "RuntimeError: index out of range: 3000000000, max is 2147483647"),
+    ("int32_index_overflow", "ValueError: array is too big; total size exceeds max_int"),
+    (
+        "unsupported_arch",
+        (
+            "ptxas /tmp/k.ptx, line 40; error   : Instruction 'tcgen05.alloc' not supported on .target "
+            "'sm_120'"
+        ),
+    ),
+    (
+        "unsupported_arch",
+        (
+            "RuntimeError: Expected dprops->major >= 8 to be true, but got false.  (Could this error "
+            "message be improved?  If so, please report an enhancement request to PyTorch.)"
+        ),
+    ),
+    (
+        "unsupported_arch",
+        "RuntimeError: Assertion error (csrc/apis/hyperconnection.hpp:56): Unsupported architecture",
+    ),
     ("oom_device", "torch.cuda.OutOfMemoryError: HIP out of memory. Tried to allocate 512.00 MiB."),
     ("oom_device", "RuntimeError: Triton Error [CUDA]: out of memory"),
     ("oom_device", "RuntimeError: cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),

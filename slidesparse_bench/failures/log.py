@@ -93,6 +93,7 @@ _PREFIX = re.compile(
     rf"|(?:- )?(?:[\w.]+ )?(?:- )?(?P<python_level>{_LEVELS}) +- (?:\[[^\]]*\] )?"  # logging
     rf"|\| (?P<loguru_level>{_LEVELS}) +\| (?:[\w.<>:-]+ - |std\w+ \| ?)"
     rf"|(?P<basic_level>{_LEVELS}):(?:[\w.]+:|(?=\s)) *"
+    r"|\"failed to load '[^']*' version \d+: [A-Z][a-z]+(?: [a-z]+)?: "  # Triton Inference Server
     r"|\[?(?P<glog>[IWEF])\d{3,4} \d\d:\d\d:\d\d[^\]]*\](?: \[\d+/\d+[_\d]*\])?[ ]?)"  # glog: torch, absl
 )
 _REPEATED = re.compile(r" \[repeated \d+x across cluster\]$")

@@ -25,6 +25,9 @@ _ONLY_SOME_GPUS = (
     rf"|only|too (?:low|old))"
     r"|not supported (?:on|by|for) (?:this|the current|your|current) (?:GPU|device|hardware|arch\w*)"
     r"|(?:this|your|current) GPU (?:does not|doesn't|is not)"
+    # Checks of native code, without a message: TORCH_CHECK(is_sm80), DG_HOST_UNREACHABLE.
+    r"|Expected .*?(?:\bis_sm\w+|prop\w*(?:->|\.)(?:major|minor)|compute_cap\w*).* to be true, but got false"
+    r"|ssertion error \(\S+\.(?:hpp|cuh?|cpp):\d+\): [Uu]nsupported arch"
 )
 _REFUSAL = (
     r"\bnot (?:yet |currently |officially )?(?:supported|compatible|divisible|allowed|implemented"

@@ -39,8 +39,9 @@ _NOISE = re.compile(
     r"|Exception ignored in|Ignoring this choice|for benchmark choice|<frozen os>"
     r"|does not officially support disabling chunked prefill|nanobind: leaked"
     r"|No available shared memory broadcast block|some potential root causes"
+    r"|^frame #\d+: |^Exception raised from \w+ at "
 )
-"""What runs that work print as well."""
+"""What runs that work print as well; a stack of C++ belongs to the message above it."""
 
 _LOADING_FAILED = re.compile(r"(?:error|failed|unable) (?:loading|to load) (?:the )?model\b")
 """How engines without Python's tracebacks tell that it was while they loaded weights."""
@@ -56,8 +57,11 @@ _ERROR_LIKE = re.compile(
 )
 _HARMLESS_LEVELS = frozenset({"DEBUG", "INFO", "WARNING"})
 
-_AT_EXIT = frozenset({"_exitfunc", "_run_exitfuncs", "_exit_function", "__del__"})
-"""Functions of Python that run while an interpreter ends: what they raise has another cause."""
+_AT_EXIT = frozenset(
+    {"_exitfunc", "_run_exitfuncs", "_exit_function", "__del__", "resource_tracker.py"}
+)
+"""Functions and files of Python that run while an interpreter ends: what they raise has another
+cause."""
 
 _AFTER_KV_CACHE = frozenset(
     {

@@ -596,6 +596,11 @@ _ADDRESSES = (
             "type int",
             "eger overflow",
             "for int32",
+            "eger out of range",
+            "too large for",
+            "max_int",
+            "int_max",
+            "INT32_MAX",
         ),
         pattern=r"canUse32BitIndexMath.*got false"
         r"|[Ss]calar (?P<value>-?\d+) is out of range for type int32"
@@ -610,7 +615,11 @@ _ADDRESSES = (
         r"|(?:smaller|less|larger|greater|more) than (?:or equal to )?2(?:\*\*|\^)31"
         r"|converted to type int(?:32_t)? without overflow|(?<!\d)-?2147483648\b|but got N=-\d{9}"
         r"|negative dimension -[12]\d{9}|out of bounds for int32|exceeds? (?:the )?int32"
-        r"|[Ii]nteger overflow|int32 (?:range|limit|max)",
+        r"|[Ii]nteger overflow|int32(?:_t)? (?:range|limit|max)|^RuntimeError: integer out of range$"
+        # An output or an index of 32 bits, and the size it was to hold; THC's copy of a tensor.
+        r"|\b32[- ]bit\b.{0,40}?\b(?:but|got) (?:\w+ ){0,3}(?:is )?\d{10,}|representable by 32-bit"
+        r"|[Tt]ensor sizes too large for |\b(?:max(?:imum)?|limit)\b(?: \w+){0,2}:? 2147483647\b"
+        r"|(?:exceeds?|than|at most|<=?) (?:the )?(?:max_int|int_max|INT32_MAX)\b",
         example="RuntimeError: Expected canUse32BitIndexMath(input) && "
         "canUse32BitIndexMath(output) to be true, but got false.",
         hint="A tensor of this step has more elements than a 32-bit index can reach "
@@ -713,10 +722,12 @@ _ARCHITECTURE = (
             "too old to be supported by the triton",
             "LLVM ERROR: Cannot select",
             "requires .target sm_",
+            "not supported on .target",
         ),
         pattern=r"Value '(?P<arch>sm_\w+)' is not defined for option 'gpu-name'"
         r"|Found (?P<gpu>.+?) which is too old to be supported by the triton"
-        r"|requires \.target (?P<needed>sm_\w+)|LLVM ERROR: Cannot select: intrinsic %llvm\.nvvm",
+        r"|requires \.target (?P<needed>sm_\w+)|LLVM ERROR: Cannot select: intrinsic %llvm\.nvvm"
+        r"|not supported on \.target '(?P<target>sm_\w+)'",
         example="ptxas fatal   : Value 'sm_121a' is not defined for option 'gpu-name'",
         hint="The compiler in this build does not know the GPU.",
     ),
