@@ -22,12 +22,10 @@ from vllm.model_executor.kernels.linear.scaled_mm import (
 )
 from vllm.platforms import PlatformEnum, current_platform
 
-from slidesparse_bench.cell import Sparsity
+from slidesparse_bench.backends import BACKENDS
+from slidesparse_bench.cell import Quantization, Sparsity
 from slidesparse_bench.vllm_plugin.ops import library_of, w8a8_gemm
 from slidesparse_bench.vllm_plugin.packing import pack
-
-INT8_LEAST_CAPABILITY = {"cublaslt": 75, "cusparselt": 80}
-FP8_LEAST_CAPABILITY = {"cublaslt": 89, "cusparselt": 89}
 
 
 @dataclass(frozen=True)
@@ -161,7 +159,7 @@ class _Int8Linear(_SlideSparseLinear, Int8ScaledMMLinearKernel):
 
     @classmethod
     def is_supported(cls, compute_capability: int | None = None) -> tuple[bool, str | None]:
-        return _supported(cls.choice.library, INT8_LEAST_CAPABILITY, compute_capability)
+        return _supported(cls.choice.library, Quantization.INT8, compute_capability)
 
     @classmethod
     def can_implement(cls, c: Int8ScaledMMLinearLayerConfig) -> tuple[bool, str | None]:
@@ -184,7 +182,7 @@ class _Int8Linear(_SlideSparseLinear, Int8ScaledMMLinearKernel):
 class _Fp8Linear(_SlideSparseLinear, FP8ScaledMMLinearKernel):
     @classmethod
     def is_supported(cls, compute_capability: int | None = None) -> tuple[bool, str | None]:
-        return _supported(cls.choice.library, FP8_LEAST_CAPABILITY, compute_capability)
+        return _supported(cls.choice.library, Quantization.FP8, compute_capability)
 
     @classmethod
     def can_implement(cls, c: FP8ScaledMMLinearLayerConfig) -> tuple[bool, str | None]:
@@ -259,15 +257,16 @@ def _disable_all_but(kernel: type, possible: Iterable[type]) -> None:
 
 
 def _supported(
-    library: str, least: dict[str, int], compute_capability: int | None
+    library: str, quantization: Quantization, compute_capability: int | None
 ) -> tuple[bool, str | None]:
     if not current_platform.is_cuda():
         return True, None  # emulated
     if compute_capability is None:
         capability = current_platform.get_device_capability()
         compute_capability = capability.to_int() if capability is not None else 0
-    if compute_capability < least[library]:
-        return False, f"needs compute capability {least[library]}, has {compute_capability}"
+    least = (BACKENDS[library].min_sm or {}).get(quantization, 0)
+    if compute_capability < least:
+        return False, f"needs compute capability {least}, has {compute_capability}"
     try:
         library_of(library, torch.device("cuda", torch.cuda.current_device()))
     except Exception as error:  # noqa: BLE001 - vLLM prints the reason and refuses the layer
