@@ -28,6 +28,7 @@ from slidesparse_bench.gemm_wire import (
     read_lines,
 )
 from slidesparse_bench.units import MIB
+from slidesparse_bench.vllm_plugin import event_timing
 from slidesparse_bench.vllm_plugin.emulated import EmulatedGemm
 from slidesparse_bench.wire import write_json
 from slidesparse_bench.worker import gemm_bench, gemm_timing
@@ -288,6 +289,7 @@ def recorded(monkeypatch):
         sum=lambda _: cuda.log.append("flush"),
     )
     monkeypatch.setattr(gemm_timing, "torch", fake)
+    monkeypatch.setattr(event_timing, "torch", fake)
     return cuda
 
 

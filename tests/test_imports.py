@@ -27,6 +27,7 @@ ALLOWED = {
         "vllm_plugin/cusparselt.py",
         "vllm_plugin/dequantize_kernel.py",
         "vllm_plugin/emulated.py",
+        "vllm_plugin/event_timing.py",
         "vllm_plugin/evidence.py",
         "vllm_plugin/gemm.py",
         "vllm_plugin/linear.py",

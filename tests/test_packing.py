@@ -24,9 +24,9 @@ def activations(m, k):
     return torch.randn((m, k), generator=torch.Generator().manual_seed(k)).to(torch.bfloat16)
 
 
-def sums(packed, x, library=SPARSE):
-    q, _ = quantize(x, None, packed.k_out, packed.group, torch.int8, packed.phase)
-    return library.multiply(q, packed.weight, packed.n, torch.int32)[: x.shape[0]]
+def sums(packed, layout, x, library=SPARSE):
+    q, _ = quantize(x, None, layout.k_out, layout.group, torch.int8, layout.phase)
+    return library.multiply(q, packed, layout.n, torch.int32)[: x.shape[0]]
 
 
 @given(
@@ -39,25 +39,25 @@ def test_ranks_lose_nothing_of_a_matrix_that_is_pruned_already(k, sparsity, rank
     x = activations(3, k * ranks)
     for rank in range(ranks):
         columns = slice(rank * k, (rank + 1) * k)
-        packed = pack(whole[:, columns], SPARSE, sparsity, first_column=rank * k)
+        packed, layout = pack(whole[:, columns], SPARSE, sparsity, first_column=rank * k)
         q, _ = quantize_per_token(x[:, columns], torch.int8)
         expected = accumulate(q, whole[:, columns])
-        assert torch.equal(sums(packed, x[:, columns]), expected)
+        assert torch.equal(sums(packed, layout, x[:, columns]), expected)
 
 
 def test_groups_of_a_rank_are_those_of_the_whole_matrix():
-    packed = pack(weights(16, 14), SPARSE, Sparsity(8), first_column=14)
-    assert (packed.group, packed.phase) == (8, 6)
-    assert packed.k_out == 64  # three groups of 12, up to a multiple of 32
+    _, layout = pack(weights(16, 14), SPARSE, Sparsity(8), first_column=14)
+    assert (layout.group, layout.phase) == (8, 6)
+    assert layout.k_out == 64  # three groups of 12, up to a multiple of 32
 
 
 def test_rows_are_padded_to_what_libraries_take():
     dense = EmulatedGemm("cublaslt", sparse=False)
-    packed = pack(weights(5, 24), dense, None)
-    assert (packed.n, packed.k_out, packed.phase) == (16, 32, 0)
+    packed, layout = pack(weights(5, 24), dense, None)
+    assert (layout.n, layout.k_out, layout.phase) == (16, 32, 0)
     x = activations(2, 24)
     q, _ = quantize_per_token(x, torch.int8)
-    assert torch.equal(sums(packed, x, dense)[:, :5], accumulate(q, weights(5, 24)))
+    assert torch.equal(sums(packed, layout, x, dense)[:, :5], accumulate(q, weights(5, 24)))
 
 
 @pytest.mark.parametrize("sparsity", [None, Sparsity(4)])

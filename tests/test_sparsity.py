@@ -12,6 +12,8 @@ from hypothesis.extra import numpy as hnp
 
 torch = pytest.importorskip("torch", reason="comes with the vllm and cpu extras")
 
+from oracles import scaled_matmul, unslide
+
 from slidesparse_bench.cell import Cell, Quantization, Sparsity, Stage
 from slidesparse_bench.memory_model import stretched_elements
 from slidesparse_bench.models.catalog import CATALOG
@@ -20,7 +22,6 @@ from slidesparse_bench.vllm_plugin.reference_gemm import (
     EXACT_K,
     accumulate,
     quantize_per_token,
-    scaled_matmul,
 )
 from slidesparse_bench.vllm_plugin.sparsity import (
     prune,
@@ -29,7 +30,6 @@ from slidesparse_bench.vllm_plugin.sparsity import (
     stretch,
     stretch_index,
     stretched_k,
-    unslide,
 )
 
 FP8 = torch.float8_e4m3fn

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import itertools
 import re
 import statistics
 from collections.abc import Callable
@@ -19,6 +18,7 @@ import torch
 from nvmath.bindings import cublasLt
 
 from slidesparse_bench.vllm_plugin.algorithms import AlgorithmCache, Problem
+from slidesparse_bench.vllm_plugin.event_timing import back_to_back_ms
 from slidesparse_bench.vllm_plugin.gemm import (
     CUDA_TYPES,
     WORKSPACE_BYTES,
@@ -34,9 +34,6 @@ _COMPUTE_32F, _COMPUTE_32I = 68, 72
 _REQUESTED = 32
 """Algorithms asked of the heuristic; it returns fewer when it knows fewer."""
 _REPEATS = 9
-_PAUSE_CYCLES = 2_000_000
-"""The device waits so long, about a millisecond, for the host to queue the calls to be timed: a
-small GEMM takes less than its call."""
 CLEARLY_FASTER = 0.98
 _ALGORITHM_BYTES = 64
 """`cublasLtMatmulAlgo_t` is eight 64-bit words (cublasLt.h)."""
@@ -258,14 +255,6 @@ def _is_algorithm(content: dict[str, Any]) -> bool:
 
 
 def _milliseconds(work: Callable[[], None]) -> float:
-    """The median of a few calls, by CUDA events."""
+    """The median of a few calls."""
     work()
-    torch.cuda._sleep(_PAUSE_CYCLES)
-    marks = [torch.cuda.Event(enable_timing=True) for _ in range(_REPEATS + 1)]
-    marks[0].record()
-    for mark in marks[1:]:
-        work()
-        mark.record()
-    marks[-1].synchronize()
-    times = [float(a.elapsed_time(b)) for a, b in itertools.pairwise(marks)]
-    return statistics.median(times)
+    return statistics.median(back_to_back_ms(work, _REPEATS))

@@ -69,10 +69,10 @@ class _SlideSparseLinear:
         library = library_of(self.choice.library, weight.device)
         self._n, self._k = weight.shape
         first_column = _first_column(layer, self._k)
-        self._packed = pack(weight, library, self.choice.sparsity, first_column)
+        packed, self._layout = pack(weight, library, self.choice.sparsity, first_column)
         self._q_dtype, self._out_dtype = weight.dtype, out_dtype
         self._raw_dtype = library.raw_dtype(weight.dtype, out_dtype)
-        layer.weight = torch.nn.Parameter(self._packed.weight, requires_grad=False)
+        layer.weight = torch.nn.Parameter(packed, requires_grad=False)
 
     def _take_scales(self, layer: torch.nn.Module, weight_scale: torch.Tensor) -> None:
         """One scale per row of the weight, whatever the checkpoint had: `[1, n]`."""
@@ -97,10 +97,10 @@ class _SlideSparseLinear:
             layer.weight,
             layer.input_scale,
             self.choice.library,
-            self._packed.n,
-            self._packed.k_out,
-            self._packed.group,
-            self._packed.phase,
+            self._layout.n,
+            self._layout.k_out,
+            self._layout.group,
+            self._layout.phase,
             self._q_dtype,
             self._raw_dtype,
         )

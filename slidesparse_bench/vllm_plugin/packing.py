@@ -16,14 +16,13 @@ DENSE_GROUP = 4
 
 
 @dataclass(frozen=True)
-class Packed:
-    """A packed weight `[n, k_out]` and how activations must come to it.
+class Layout:
+    """How a packed weight stands for `[n, k_out]`, and how activations must come to it.
 
     `n` is padded to what libraries take, `k_out` is the stretched and padded k; activations are
     quantized and stretched in groups of `group`, which begin `phase` columns before x.
     """
 
-    weight: torch.Tensor
     n: int
     k_out: int
     group: int
@@ -32,8 +31,8 @@ class Packed:
 
 def pack(
     weight: torch.Tensor, library: GemmLibrary, sparsity: Sparsity | None, first_column: int = 0
-) -> Packed:
-    """Prune, slide and pack a dense weight.
+) -> tuple[torch.Tensor, Layout]:
+    """Prune, slide and pack a dense weight `[n, k]`.
 
     Args:
         weight: `[n, k]`, int8 or float8_e4m3fn. Not modified.
@@ -60,4 +59,4 @@ def pack(
         weight = slide(prune(weight, sparsity), sparsity)
     packed = library.pack(weight)
     k_out = weight.shape[1] if sparsity else packed.shape[1]
-    return Packed(packed, weight.shape[0], k_out, group, phase)
+    return packed, Layout(weight.shape[0], k_out, group, phase)

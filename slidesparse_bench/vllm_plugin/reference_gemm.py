@@ -90,40 +90,6 @@ def accumulate(q_x: torch.Tensor, q_w: torch.Tensor) -> torch.Tensor:
     return sums.to(torch.int32 if q_x.dtype == torch.int8 else torch.float32)
 
 
-def scaled_matmul(
-    q_x: torch.Tensor,
-    x_scale: torch.Tensor,
-    q_w: torch.Tensor,
-    w_scale: torch.Tensor,
-    bias: torch.Tensor | None = None,
-    out_dtype: torch.dtype = torch.bfloat16,
-) -> torch.Tensor:
-    """A quantized linear layer: `x_scale * (w_scale * (q_x @ q_w.T)) + bias`.
-
-    Scales and bias are applied in float32 in the order of vLLM's CUTLASS epilogue
-    (csrc/cutlass_extensions/epilogue/scaled_mm_epilogues_c3x.hpp), which fuses the last two steps:
-    with a bias the last bit of the float32 may differ.
-
-    Args:
-        q_x: `[m, k]` int8 or float8_e4m3fn.
-        x_scale: float32 `[m, 1]`, or of one element.
-        q_w: `[n, k]` of the same dtype.
-        w_scale: float32 `[n, 1]` or `[n]`, or of one element.
-        bias: `[n]`.
-
-    Returns:
-        `[m, n]` of `out_dtype`.
-
-    Raises:
-        ValueError: as `accumulate`.
-    """
-    sums = accumulate(q_x, q_w).to(torch.float32)
-    scaled = x_scale.reshape(-1, 1) * (w_scale.reshape(1, -1) * sums)
-    if bias is not None:
-        scaled = scaled + bias.to(torch.float32)
-    return scaled.to(out_dtype)
-
-
 def _saturated(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     if dtype == torch.int8:
         # A row of zeros is 0 x inf, NaN, and NaN becomes 0 as in the kernel's cvt.rni.sat.

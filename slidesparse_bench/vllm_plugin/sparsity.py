@@ -114,34 +114,6 @@ def slide(weight: torch.Tensor, sparsity: Sparsity, align: int = ALIGN) -> torch
     return stretched
 
 
-def unslide(stretched: torch.Tensor, k: int, sparsity: Sparsity) -> torch.Tensor:
-    """Undo `slide`: put every weight back to its column.
-
-    Args:
-        stretched: `[n, k_stretched]`, with or without the padding of `align`.
-        k: columns of the original.
-
-    Returns:
-        `[n, k]` of the same dtype.
-
-    Raises:
-        ValueError: no `slide` of `[n, k]` gives this: too few columns, a position in two windows
-            at once, or weights where the padding is.
-    """
-    n, width = stretched.shape
-    used = stretched_k(k, sparsity, align=1)
-    if width < used:
-        raise ValueError(f"{sparsity} weights of k = {k} slide to {used} columns, not to {width}")
-    weight = stretched.new_zeros((n, k))
-    for block in row_blocks(stretched):
-        bits = bits_of(stretched[block])
-        dense = _merge_windows(grouped(bits[:, :used], 2 * sparsity.group - 4)).flatten(1)
-        if bits[:, used:].any() or dense[:, k:].any():
-            raise ValueError(f"weights beyond column {k}: not a {sparsity} slide of k = {k}")
-        bits_of(weight[block]).copy_(dense[:, :k])
-    return weight
-
-
 def stretch_index(
     k: int,
     sparsity: Sparsity,
@@ -209,19 +181,6 @@ def _fill_windows(bits: torch.Tensor, nonzero: torch.Tensor) -> tuple[torch.Tens
             torch.mul(bits[..., start + slot], takes, out=windows[..., window, slot])
         first, second = third & ~takes_third, fourth & ~takes_fourth
     return windows, not bool((first | second).any())
-
-
-def _merge_windows(windows: torch.Tensor) -> torch.Tensor:
-    """`[rows, groups, L]` of `[rows, groups, 2L - 4]`; no position may be in two windows."""
-    rows, groups, width = windows.shape
-    dense = windows.new_zeros((rows, groups, width // 2 + 2))
-    for window in range(width // 4):
-        target = dense[..., 2 * window : 2 * window + 4]
-        source = windows[..., 4 * window : 4 * window + 4]
-        if ((target != 0) & (source != 0)).any():
-            raise ValueError("a position has a weight in two windows: not the result of a slide")
-        target |= source
-    return dense
 
 
 def _first_excess(weight: torch.Tensor, group: int) -> tuple[int, int, int] | None:

@@ -8,7 +8,6 @@ does a pause on the device before every batch: the device never waits for the ho
 
 from __future__ import annotations
 
-import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -18,14 +17,13 @@ import torch
 
 from slidesparse_bench.spread import spread
 from slidesparse_bench.units import GIB, MIB
+from slidesparse_bench.vllm_plugin.event_timing import back_to_back_ms, pause
 from slidesparse_bench.wire import Spread
 
 WARM_UP_S, MEASURE_S = 0.05, 0.15
 LEAST, MOST = 20, 500
 """Timed calls: at least and at most so many, else as many as `MEASURE_S` has room for."""
 BATCH = 10
-PAUSE_CYCLES = 3_000_000
-"""About 1.5 ms: the host launches a batch in less."""
 FLUSH_SHARE = 4
 LEAST_FLUSH_BYTES = 128 * MIB
 HOST_ROUNDS, HOST_CALLS = 5, 20
@@ -78,25 +76,18 @@ class CudaTimer:
         while len(times_ms) < least or (
             len(times_ms) < most and time.perf_counter() - began < seconds
         ):
-            times_ms += self._batch(call) if self._flushed is None else self._cold_batch(call)
+            if self._flushed is None:
+                times_ms += back_to_back_ms(call, BATCH)
+            else:
+                times_ms += self._cold_batch(call)
         return times_ms
-
-    def _batch(self, call: Call) -> list[float]:
-        marks = [torch.cuda.Event(enable_timing=True) for _ in range(BATCH + 1)]
-        _pause()
-        marks[0].record()
-        for mark in marks[1:]:
-            call()
-            mark.record()
-        marks[-1].synchronize()
-        return [float(a.elapsed_time(b)) for a, b in itertools.pairwise(marks)]
 
     def _cold_batch(self, call: Call) -> list[float]:
         marks = [
             (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
             for _ in range(BATCH)
         ]
-        _pause()
+        pause()
         for begin, end in marks:
             torch.sum(self._flushed)
             begin.record()
@@ -104,10 +95,6 @@ class CudaTimer:
             end.record()
         marks[-1][1].synchronize()
         return [float(begin.elapsed_time(end)) for begin, end in marks]
-
-
-def _pause() -> None:
-    torch.cuda._sleep(PAUSE_CYCLES)  # noqa: SLF001 - torch's own tests use it; there is no other
 
 
 class HostTimer:

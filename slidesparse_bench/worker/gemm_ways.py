@@ -100,17 +100,17 @@ def way_of(task: Task, data: Data, libraries: LibraryOf = library_of) -> Way:
 def _own(task: Task, data: Data, library: GemmLibrary) -> Way:
     """As `vllm_plugin.linear` prepares a layer."""
     dtype, (n, k) = data.weight.dtype, data.weight.shape
-    packed = pack(data.weight, library, task.sparsity)
+    packed, layout = pack(data.weight, library, task.sparsity)
     raw_dtype = library.raw_dtype(dtype, OUT_DTYPE)
-    k_out, group = packed.k_out, packed.group
+    k_out, group = layout.k_out, layout.group
     q, x_scale = quantize(data.x, None, k_out, group, dtype)
     return Way(
-        multiply=lambda: library.multiply(q, packed.weight, packed.n, raw_dtype),
+        multiply=lambda: library.multiply(q, packed, layout.n, raw_dtype),
         q_x=_quantized(data.x, dtype)[: task.m, :k],
         weight=prune(data.weight, task.sparsity) if task.sparsity else data.weight,
         library=f"{library.name} {library.version}",
         emulated=library.emulated,
-        weight_bytes=packed.weight.numel() * packed.weight.element_size(),
+        weight_bytes=packed.numel() * packed.element_size(),
         algorithm=lambda: library.last_algorithm,
         quantize=lambda: quantize(data.x, None, k_out, group, dtype),
         quantize_bytes=task.m * (k * data.x.element_size() + k_out + x_scale.element_size()),
