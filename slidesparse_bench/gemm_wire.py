@@ -81,8 +81,9 @@ class Numbers:
     `latency_ms` is the library's call alone: what it puts out is `output_type`, unscaled sums of
     our libraries, scaled bfloat16 of CUTLASS and `torch._scaled_mm`. `host_us` is what one call
     costs the calling thread. `quantize_ms` is the quantization of x, stretching included, and
-    `quantize_bytes` what it reads and writes; `dequantize_ms` applies scales in a kernel of its own,
-    which compiled models fuse into what follows. `weight_bytes` are those of the packed weights;
+    `quantize_bytes` what it reads and writes, `copy_ms` a plain copy that moves as many bytes;
+    `dequantize_ms` applies scales in a kernel of its own, which compiled models fuse into what
+    follows. `weight_bytes` are those of the packed weights;
     `workspace_bytes` is the library's, shared by all its calls. `error` is 0 for sums that are equal
     to the last bit, else the largest relative error of a row (2-norm).
     """
@@ -98,6 +99,7 @@ class Numbers:
     host_us: float | None = None
     quantize_ms: Spread | None = None
     quantize_bytes: int | None = None
+    copy_ms: Spread | None = None
     dequantize_ms: Spread | None = None
     workspace_bytes: int | None = None
 

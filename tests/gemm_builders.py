@@ -43,6 +43,7 @@ def build_numbers(median_ms: float = 2.0, **changes: Any) -> Numbers:
         host_us=12.0,
         quantize_ms=replace(spread, median=0.1),
         quantize_bytes=10**8,
+        copy_ms=replace(spread, median=0.08),
     )
     return replace(numbers, **changes)
 

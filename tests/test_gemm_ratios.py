@@ -14,6 +14,7 @@ from slidesparse_bench.cell import Sparsity
 from slidesparse_bench.gemm_wire import DENSE, Row, RowState
 from slidesparse_bench.gemms.ratios import (
     Ratios,
+    quantize_share_of_copy,
     quantize_tb_per_second,
     ratios_of,
     tflops,
@@ -123,10 +124,11 @@ def test_tflops_count_the_dense_product_also_of_a_sparse_row():
     assert tflops(sparse, numbers) == pytest.approx(2 * 16384 * 37888 * 3584 / 3.54e-3 / 1e12)
 
 
-def test_quantization_is_a_share_of_the_copy_of_the_same_program():
-    row = build_row(quantize_bytes=2 * 10**8)  # in 0.1 ms: 2 TB/s, and a copy reaches 4
-    assert build_result([row]).share_of_copy(row) == pytest.approx(0.5)
-    assert build_result([row], facts=None).share_of_copy(row) is None
+def test_quantization_is_a_share_of_a_copy_of_as_many_bytes():
+    numbers = build_numbers()  # 0.1 ms to quantize, 0.08 to copy
+    assert quantize_share_of_copy(numbers) == pytest.approx(0.8)
+    assert quantize_share_of_copy(replace(numbers, copy_ms=None)) is None
+    assert quantize_share_of_copy(replace(numbers, emulated=True)) is None
 
 
 def test_ratios_are_finite_in_the_document():

@@ -434,7 +434,7 @@ def test_captured_op_replays_on_new_activations(device, nvmath, name, q_dtype):
 
 @BOTH_LIBRARIES
 def test_problem_first_met_while_capturing_runs_without_a_search(device, nvmath, name):
-    weight = a_weight(device, name, n=112)
+    weight = a_weight(device, name, n=160)
     weight.times(activations(16, 256).to(device))  # the quantize kernel is compiled
     x = activations(777, 256).to(device)
     graph, (raw, _) = captured(weight, x)

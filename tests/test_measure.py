@@ -290,12 +290,32 @@ def test_a_round_on_a_slow_host_does_not_count_and_is_run_again():
     assert done.rounds[0].host_slowdown == 1.0
 
 
+def faster_every_round(iterations):
+    """Step times of rounds of so many iterations: 5 % less from one to the next."""
+    for number in itertools.count():
+        yield from [100.0 * 0.95**number] * iterations
+
+
 def test_a_host_that_stays_slow_is_marked_and_not_tried_for_ever():
-    engine = ScriptedEngine(PREFILL, constant())
-    host = MoodyHost(slow_looks=99)
-    done = measure.measure(engine, PREFILL, at_once(), host, iteration_s=0.002)
+    engine, host = ScriptedEngine(PREFILL, faster_every_round(5)), MoodyHost(slow_looks=99)
+    done = measure.measure(engine, PREFILL, at_once(), host, iteration_s=1.0)
     assert (len(engine.calls), done.slow_rounds) == (11, 10)
     assert metrics_of(PREFILL, done.rounds).host_slowdown == 1.4
+
+
+def test_a_slow_host_that_does_not_show_costs_one_round():
+    engine, host = ScriptedEngine(PREFILL, constant()), MoodyHost(slow_looks=99)
+    done = measure.measure(engine, PREFILL, at_once(min_iterations=5), host, iteration_s=0.002)
+    assert (len(engine.calls), done.slow_rounds) == (2, 1)
+    assert metrics_of(PREFILL, done.rounds).host_slowdown == 1.4  # marked all the same
+
+
+def test_a_slow_round_that_is_slower_than_the_fastest_is_run_again():
+    times = [5.0] * 5 + [4.0] * 5 + [4.9] * 5 + [4.04] * 5
+    engine, host = ScriptedEngine(PREFILL, itertools.chain(times, constant())), MoodyHost(99)
+    done = measure.measure(engine, PREFILL, at_once(), host, iteration_s=1.0)
+    assert [each.steps[0].time_ms for each in done.rounds] == [4.04]
+    assert done.slow_rounds == 3
 
 
 def test_a_real_host_settles_on_cpus_it_was_allowed():
@@ -310,8 +330,13 @@ def test_a_real_host_settles_on_cpus_it_was_allowed():
 
 
 def test_a_thread_leaves_the_slow_cpus_and_no_others():
-    assert fast_ones({0: 0.52, 1: 1.05, 2: 0.58, 3: math.inf}) == {0, 2}
+    times = {0: 0.52, 1: 1.05, 2: 0.58, 3: math.inf, 4: 0.55, 5: 0.53, 6: 0.54}
+    assert fast_ones(times) == {0, 2, 4, 5, 6}
     assert fast_ones({0: 0.52, 1: 0.53}) == {0, 1}
+
+
+def test_a_thread_keeps_enough_cpus_for_those_that_it_starts():
+    assert fast_ones({0: 0.52, 1: 1.2, 2: 1.0, 3: 0.9, 4: 1.1, 5: 1.3}) == {0, 2, 3, 4}
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def sums(packed, layout, x, library=SPARSE):
     st.integers(2, 4),
 )
 def test_ranks_lose_nothing_of_a_matrix_that_is_pruned_already(k, sparsity, ranks):
-    whole = prune(weights(16, k * ranks), sparsity)
+    whole = prune(weights(32, k * ranks), sparsity)
     x = activations(3, k * ranks)
     for rank in range(ranks):
         columns = slice(rank * k, (rank + 1) * k)
@@ -54,7 +54,7 @@ def test_groups_of_a_rank_are_those_of_the_whole_matrix():
 def test_rows_are_padded_to_what_libraries_take():
     dense = EmulatedGemm("cublaslt", sparse=False)
     packed, layout = pack(weights(5, 24), dense, None)
-    assert (layout.n, layout.k_out, layout.phase) == (16, 32, 0)
+    assert (layout.n, layout.k_out, layout.phase) == (32, 32, 0)
     x = activations(2, 24)
     q, _ = quantize_per_token(x, torch.int8)
     assert torch.equal(sums(packed, layout, x, dense)[:, :5], accumulate(q, weights(5, 24)))

@@ -18,6 +18,7 @@ from slidesparse_bench.vllm_plugin import reference_gemm, sparsity  # noqa: E402
 from slidesparse_bench.vllm_plugin.algorithms import M_STEP, AlgorithmCache, Problem  # noqa: E402
 from slidesparse_bench.vllm_plugin.emulated import EmulatedGemm  # noqa: E402
 from slidesparse_bench.vllm_plugin.evidence import Evidence  # noqa: E402
+from slidesparse_bench.vllm_plugin.packing import N_STEP  # noqa: E402
 from slidesparse_bench.vllm_plugin.sparsity import prune, slide, stretch  # noqa: E402
 from slidesparse_bench.wire import (  # noqa: E402
     ATTEMPT_VARIABLE,
@@ -136,10 +137,12 @@ def test_limits_are_those_of_the_code():
     limits = [row[1] for row in table(THEORY, "what")]
     assert limits[0] == ", ".join(str(group) for group in Sparsity.GROUPS)
     assert limits[2] == "multiples of 32 and 16, padded by us"
-    assert limits[4] == "below 131,072"
+    assert limits[3] == f"multiples of {N_STEP}, padded by us"
+    assert limits[4] == f"multiples of {M_STEP}, padded by us"
+    assert limits[5] == "below 131,072"
     int8 = BACKENDS["cusparselt"].min_sm[Quantization.INT8]
     fp8 = BACKENDS["cusparselt"].min_sm[Quantization.FP8]
-    assert limits[5] == f"INT8 from sm_{int8}, FP8 from sm_{fp8}"
+    assert limits[6] == f"INT8 from sm_{int8}, FP8 from sm_{fp8}"
 
 
 def test_raw_sums_of_the_emulated_library():

@@ -45,6 +45,13 @@ def quantize_tb_per_second(numbers: Numbers) -> float | None:
     return numbers.quantize_bytes / numbers.quantize_ms.median / 1e9
 
 
+def quantize_share_of_copy(numbers: Numbers) -> float | None:
+    """Bandwidth of the quantization of x over that of a copy of as many bytes."""
+    if numbers.emulated or numbers.quantize_ms is None or numbers.copy_ms is None:
+        return None
+    return numbers.copy_ms.median / numbers.quantize_ms.median
+
+
 def ratios_of(rows: Iterable[Row]) -> dict[Task, Ratios]:
     """By task, the ratios of every measured row."""
     points: dict[Point, list[Row]] = {}

@@ -8,7 +8,7 @@ from typing import Any
 
 from slidesparse_bench.backends import DeviceFacts
 from slidesparse_bench.gemm_wire import Facts, Row, RowState, Task
-from slidesparse_bench.gemms.ratios import Ratios, quantize_tb_per_second, ratios_of, tflops
+from slidesparse_bench.gemms.ratios import Ratios, quantize_share_of_copy, ratios_of, tflops
 from slidesparse_bench.wire import SCHEMA_VERSION, encode
 
 COLD = (
@@ -55,12 +55,6 @@ class GemmResult:
         """Whether any number is that of an emulation."""
         return any(row.numbers is not None and row.numbers.emulated for row in self.rows)
 
-    def share_of_copy(self, row: Row) -> float | None:
-        """Bandwidth of the quantization of x over that of a large copy."""
-        rate = quantize_tb_per_second(row.numbers) if row.numbers else None
-        copy = self.facts.copy_tb_per_second if self.facts else None
-        return rate / copy if rate and copy else None
-
     def document(self) -> dict[str, Any]:
         """`gemm.json`: the measurement, and in every row what follows from it."""
         plain: dict[str, Any] = encode(self)
@@ -71,7 +65,7 @@ class GemmResult:
         task, ratios = encode(row.task), self.ratios.get(row.task)
         derived = {
             "tflops": tflops(row.task, row.numbers) if row.numbers else None,
-            "quantize_share_of_copy": self.share_of_copy(row),
+            "quantize_share_of_copy": quantize_share_of_copy(row.numbers) if row.numbers else None,
             **(encode(ratios) if ratios else {}),
         }
         return {

@@ -6,7 +6,12 @@ from collections.abc import Callable
 
 from slidesparse_bench.cell import Sparsity
 from slidesparse_bench.gemm_wire import Numbers, Row
-from slidesparse_bench.gemms.ratios import Ratios, quantize_tb_per_second, tflops
+from slidesparse_bench.gemms.ratios import (
+    Ratios,
+    quantize_share_of_copy,
+    quantize_tb_per_second,
+    tflops,
+)
 from slidesparse_bench.gemms.result import GemmResult
 from slidesparse_bench.report.markdown import percent
 from slidesparse_bench.report.table import Column, Table, Value
@@ -108,7 +113,6 @@ def _values(result: GemmResult, row: Row) -> tuple[Value, ...]:
         **_task(row),
         **(_measured(row, row.numbers) if row.numbers else {}),
         **_ratios(result.ratios.get(row.task) or Ratios()),
-        "quantize_share_of_copy": result.share_of_copy(row),
     }
     return tuple(known.get(column.title) for column in COLUMNS)
 
@@ -148,6 +152,7 @@ def _measured(row: Row, numbers: Numbers) -> dict[str, Value]:
         "tflops": tflops(row.task, numbers),
         "quantize_ms": numbers.quantize_ms.median if numbers.quantize_ms else None,
         "quantize_tb_per_second": quantize_tb_per_second(numbers),
+        "quantize_share_of_copy": quantize_share_of_copy(numbers),
         "dequantize_ms": numbers.dequantize_ms.median if numbers.dequantize_ms else None,
         "error": numbers.error,
         "output_type": numbers.output_type,

@@ -16,7 +16,7 @@ from slidesparse_bench.errors import SlideSparseError
 from slidesparse_bench.wire import SCHEMA_VERSION, read_json, write_json
 
 M_STEP = 16
-"""cuSPARSELt takes 8-bit matrices whose dimensions are multiples of 16 only (status 10 otherwise)."""
+"""cuSPARSELt takes dense matrices of 8 bits whose sides are multiples of 16 only (status 10 otherwise)."""
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ class CusparseltGemm(PlannedGemm["_Plan"]):
         """Compress weights that are 2:4.
 
         Args:
-            weight: `[n, k]` contiguous, int8 or float8_e4m3fn; n a multiple of 16, k of 32.
+            weight: `[n, k]` contiguous, int8 or float8_e4m3fn; n and k multiples of 32.
 
         Returns:
             uint8, one dimension; its layout is cuSPARSELt's own and differs by GPU.

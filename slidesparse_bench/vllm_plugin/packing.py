@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import torch
 
 from slidesparse_bench.cell import Sparsity
-from slidesparse_bench.vllm_plugin.algorithms import M_STEP
 from slidesparse_bench.vllm_plugin.gemm import GemmLibrary
 from slidesparse_bench.vllm_plugin.sparsity import prune, slide
 
+N_STEP = 32
+"""cuSPARSELt takes 2:4 matrices of 8 bits whose sides are multiples of 32 only (status 10 otherwise);
+dense libraries get the same."""
 DENSE_GROUP = 4
 """`group` of weights that do not slide: windows of 2:4 weights lie side by side."""
 
@@ -51,7 +53,7 @@ def pack(
             f"this rank's rows begin at column {first_column}, and activations are read in pairs; "
             "choose a tensor_parallel_size that splits k into even parts"
         )
-    padding = (phase, 0, 0, -n % M_STEP)
+    padding = (phase, 0, 0, -n % N_STEP)
     if any(padding):
         bits = torch.nn.functional.pad(weight.contiguous().view(torch.uint8), padding)
         weight = bits.view(weight.dtype)

@@ -35,6 +35,7 @@ from slidesparse_bench.worker.gemm_timing import (
     CudaTimer,
     HostTimer,
     Timer,
+    copy_of,
     copy_tb_per_second,
 )
 from slidesparse_bench.worker.gemm_ways import LibraryOf, Refused, random_data, way_of
@@ -118,6 +119,8 @@ def measure_task(
     dequantize_ms = _latency_of(way.dequantize and partial(way.dequantize, raw), timer)
     del raw  # 10 GB at 65536 x 37888: the timed calls need the room
     latency, repeats = timer.latency(way.multiply)
+    moved = way.quantize_bytes if device.type == "cuda" else None
+    copy = copy_of(moved) if moved else None
     return Numbers(
         latency_ms=latency,
         repeats=repeats,
@@ -130,6 +133,7 @@ def measure_task(
         host_us=timer.host_us(way.multiply),
         quantize_ms=_latency_of(way.quantize, timer),
         quantize_bytes=way.quantize_bytes,
+        copy_ms=_latency_of(copy, timer),
         dequantize_ms=dequantize_ms,
         workspace_bytes=way.workspace_bytes,
     )

@@ -8,7 +8,6 @@ does a pause on the device before every batch: the device never waits for the ho
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -26,7 +25,7 @@ LEAST, MOST = 20, 500
 BATCH = 10
 FLUSH_SHARE = 4
 LEAST_FLUSH_BYTES = 128 * MIB
-HOST_ROUNDS, HOST_CALLS = 5, 20
+HOST_ROUNDS, HOST_CALLS = 10, 20
 """So few calls fit into the launch queue: a full one would make the host wait for the device."""
 CPU_REPEATS = 3
 COPY_BYTES = GIB
@@ -39,7 +38,10 @@ class Timer(Protocol):
         """Time of one call in ms, and how many were timed."""
 
     def host_us(self, call: Call) -> float | None:
-        """What a call costs the calling thread; None where it computes there itself."""
+        """What a call costs the calling thread at least; None where it computes there itself.
+
+        The least of a few rounds, as Python's `timeit` has it: what takes longer was disturbed.
+        """
 
 
 class CudaTimer:
@@ -68,7 +70,7 @@ class CudaTimer:
                 call()
             rounds.append((time.perf_counter() - began) / HOST_CALLS * 1e6)
         torch.cuda.synchronize()
-        return statistics.median(rounds)
+        return min(rounds)
 
     def _for_seconds(self, call: Call, seconds: float, *, least: int, most: int) -> list[float]:
         times_ms: list[float] = []
@@ -114,9 +116,14 @@ class HostTimer:
         return None
 
 
-def copy_tb_per_second(timer: Timer) -> float:
-    """10^12 bytes read and written per second by a copy of 1 GiB on the current CUDA device."""
-    source = torch.rand(COPY_BYTES // 4, device="cuda")
+def copy_of(bytes_moved: int) -> Call:
+    """A copy on the current CUDA device that reads and writes so many bytes together."""
+    source = torch.ones(bytes_moved // 2, dtype=torch.uint8, device="cuda")
     target = torch.empty_like(source)
-    latency, _ = timer.latency(lambda: target.copy_(source))
+    return lambda: target.copy_(source)
+
+
+def copy_tb_per_second(timer: Timer) -> float:
+    """10^12 bytes read and written per second by a copy of 1 GiB."""
+    latency, _ = timer.latency(copy_of(2 * COPY_BYTES))
     return 2 * COPY_BYTES / latency.median / 1e9

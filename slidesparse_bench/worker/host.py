@@ -26,6 +26,8 @@ WAKE_LOOPS = 10
 """Loops on a CPU that may have been asleep: the first of them are as slow as its clock was low."""
 MOST_CPUS = 16
 """A look at all of them takes a tenth of a second, in which the device is idle."""
+FEWEST_CPUS = 4
+"""Fewer would starve the threads that the engine and its libraries start."""
 _NODES = Path("/sys/devices/system/node")
 
 
@@ -41,7 +43,7 @@ class Host:
         self._best_ms = math.inf
 
     def settle(self) -> None:
-        """Leave the slow CPUs. One CPU alone would starve the threads that libraries start."""
+        """Leave the slow CPUs."""
         times = {cpu: self._time_on(cpu) for cpu in spread_out(sorted(self._allowed), MOST_CPUS)}
         self._best_ms = min([self._best_ms, *times.values()])
         fast = fast_ones(times)
@@ -73,9 +75,11 @@ class AnyHost(Host):
 
 
 def fast_ones(times_ms: dict[int, float]) -> set[int]:
-    """The CPUs that are about as fast as the fastest."""
-    best_ms = min(times_ms.values())
-    return {cpu for cpu, time_ms in times_ms.items() if time_ms <= SLOW_HOST * best_ms}
+    """The CPUs that are about as fast as the fastest, and never fewer than `FEWEST_CPUS`."""
+    ranked = sorted(times_ms, key=times_ms.__getitem__)
+    best_ms = times_ms[ranked[0]]
+    fast = {cpu for cpu in ranked if times_ms[cpu] <= SLOW_HOST * best_ms}
+    return fast | set(ranked[:FEWEST_CPUS])
 
 
 def loop_ms(loops: int) -> float:

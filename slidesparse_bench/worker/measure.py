@@ -22,6 +22,9 @@ WARM_SHARE = 0.1
 """How much of `min_warmup_s` a cell needs that follows another: the device has not been idle."""
 MOST_SLOW_ROUNDS = 10
 """How many rounds of a cell may be run again because the host was slow; then all count, marked."""
+SAME = 2.0
+"""Two rounds are as fast as each other if their means differ by so many times the precision that is
+asked of one."""
 
 
 @dataclass(frozen=True)
@@ -96,12 +99,13 @@ def measure(
 ) -> Measured:
     """Run rounds until the interval is narrow enough or the method's count is reached.
 
-    A round on a slow host does not count and is run again, a bounded number of times: in the same
-    process, as another one costs a minute to start and finds the same host. `iteration_s` is what
-    one iteration took at the end of the warm-up.
+    A round on a slow host is run again in the same process, as another one costs a minute to start
+    and finds the same host. Where the device is what limits, a second round is as fast as the first,
+    and that is the end of it (`_Series`). `iteration_s` is what one iteration took at the end of the
+    warm-up.
     """
     lead = math.ceil(settings.lead_in_s / iteration_s)
-    series = _Series(engine, cell, host, lead)
+    series = _Series(engine, cell, host, lead, SAME * settings.precision)
     if settings.fixed_iterations is not None:
         series.run(settings.fixed_iterations)
         return Measured(series.rounds, series.slow_rounds)
@@ -121,21 +125,42 @@ def measure(
 
 
 class _Series:
-    """The rounds of one cell that count."""
+    """The rounds of one cell that count.
 
-    def __init__(self, engine: Engine, cell: Cell, host: Host, lead: int) -> None:
+    `same`: relative difference up to which two rounds are equally fast.
+    """
+
+    def __init__(self, engine: Engine, cell: Cell, host: Host, lead: int, same: float) -> None:
         self._engine, self._cell, self._host, self._lead = engine, cell, host, lead
+        self._same, self._host_matters = same, True
         self.rounds: list[Round] = []
         self.slow_rounds = 0
 
     def run(self, iterations: int) -> None:
-        """Add one round, on a host that is not slowed down as far as one can be found."""
-        done = _run(self._engine, self._cell, self._host, iterations, self._lead)
-        while is_slow(done.host_slowdown) and self.slow_rounds < MOST_SLOW_ROUNDS:
+        """Add one round, the first that the host did not slow down as far as can be told.
+
+        That is one on a fast host, or one as fast as the fastest before it: then a slow host does not
+        show in this cell, and none of its later rounds is run again.
+        """
+        done = self._round(iterations)
+        fastest_s = math.inf
+        while self._may_be_slowed(done) and self.slow_rounds < MOST_SLOW_ROUNDS:
             self.slow_rounds += 1
+            fastest_s = min(fastest_s, _iteration_s(done))
             self._host.settle()
-            done = _run(self._engine, self._cell, self._host, iterations, self._lead)
+            done = self._round(iterations)
+            self._host_matters = abs(_iteration_s(done) - fastest_s) > self._same * fastest_s
         self.rounds.append(done)
+
+    def _round(self, iterations: int) -> Round:
+        return _run(self._engine, self._cell, self._host, iterations, self._lead)
+
+    def _may_be_slowed(self, done: Round) -> bool:
+        return self._host_matters and is_slow(done.host_slowdown)
+
+
+def _iteration_s(done: Round) -> float:
+    return done.counted_s / done.iterations
 
 
 def host_slowdown(rounds: Sequence[Round]) -> float | None:
