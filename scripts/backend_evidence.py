@@ -1,0 +1,164 @@
+"""What is claimed of the GEMM backends, measured again on this machine's GPUs.
+
+    python scripts/backend_evidence.py --work FOLDER [--gpus 0,1] [--limit-s 1500] [--only gemm,raw]
+
+Every step is a program that can be started by hand as well; its output is FOLDER/STEP.log. Steps
+of one GPU run side by side, each GPU with its share of the CPUs, and `run` has all GPUs when they
+are through. A step that ended is not run again; one that was stopped by `--limit-s` begins anew, and
+`memory` and `run` go on. `scripts/collect_evidence.py` makes the pages of what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS, MATRICES = ROOT / "scripts", ROOT / "matrices"
+SLIDESPARSE = [sys.executable, "-c", "from slidesparse_bench.cli import main; main()"]
+GRACE_S = 60.0
+"""For a step that is stopped: a campaign saves its state and ends its engine."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One program; `{work}` in its arguments is the folder of the evidence.
+
+    `begins_anew`: a folder of it that is only half written has to go first.
+    """
+
+    name: str
+    command: list[str]
+    begins_anew: bool = False
+
+
+def gemm(name: str, models: str, sizes: str) -> Step:
+    arguments = ["gemm", "--model", models, "-m", sizes, "--out", "{work}/" + name]
+    return Step(name, [*SLIDESPARSE, *arguments], begins_anew=True)
+
+
+def tokens(quantization: str) -> Step:
+    arguments = ["--model", "llama3.2-1b", "--quantization", quantization, "--sparsity", "2:8"]
+    arguments += ["--positions", "10240", "--work", "{work}/checkpoints"]
+    arguments += ["--out", f"{{work}}/tokens-{quantization}.md"]
+    script = str(SCRIPTS / "compare_tokens.py")
+    return Step(f"tokens-{quantization}", [sys.executable, script, *arguments])
+
+
+def campaign(name: str, matrix: str) -> Step:
+    arguments = ["run", str(MATRICES / matrix), "--runs-dir", "{work}/" + name]
+    return Step(name, [*SLIDESPARSE, *arguments])
+
+
+TESTS = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull]
+RAW = [sys.executable, str(SCRIPTS / "bench_raw_gemm.py"), "--out", "{work}/raw.md"]
+STEPS = (
+    Step("tests", [*TESTS, "--rootdir", str(ROOT), str(ROOT / "tests" / "test_linear_gpu.py")]),
+    gemm("gemm", "qwen2.5-7b", "512,4096,16384,65536"),
+    Step("raw", RAW),
+    tokens("int8"),
+    tokens("fp8"),
+    gemm("shapes", "llama3.2-1b,llama3.2-3b,qwen2.5-14b", "16,512"),
+    campaign("memory", "h200-14b-in-24gb.yaml"),
+)
+"""Of one GPU each, in the order in which they begin."""
+RUN = campaign("run", "h200.yaml")
+
+
+class Lane:
+    """GPUs that are visible to its steps, and CPUs of its own."""
+
+    def __init__(self, gpus: str, cpus: set[int], work: Path, deadline: float) -> None:
+        self._gpus, self._cpus, self._work, self._deadline = gpus, cpus, work, deadline
+
+    def do(self, step: Step) -> None:
+        """Run it to its end or to the deadline; its exit code is the mark of an end."""
+        mark = self._work / f"{step.name}.exit"
+        left_s = self._deadline - time.monotonic()
+        if mark.exists() or left_s <= 0:
+            return
+        if step.begins_anew:
+            shutil.rmtree(self._work / step.name, ignore_errors=True)
+        command = [each.replace("{work}", str(self._work)) for each in step.command]
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": self._gpus}
+        with (self._work / f"{step.name}.log").open("a", encoding="utf-8") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+            os.sched_setaffinity(process.pid, self._cpus)
+            code = _wait(process, left_s)
+        if code is not None:
+            mark.write_text(f"{code}\n", encoding="utf-8")
+        print(f"{step.name}: {'stopped' if code is None else f'exit {code}'}", flush=True)
+
+    def do_all(self, steps: queue.SimpleQueue[Step]) -> None:
+        """Take steps until none is left."""
+        while True:
+            try:
+                self.do(steps.get_nowait())
+            except queue.Empty:
+                return
+
+
+def _wait(process: subprocess.Popen[bytes], left_s: float) -> int | None:
+    """Its exit code; None if it had to be stopped."""
+    try:
+        return process.wait(left_s)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+    try:
+        process.wait(GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    return None
+
+
+def shares(cpus: list[int], count: int) -> list[set[int]]:
+    """So many neighbouring parts of the CPUs, none empty."""
+    size = max(1, len(cpus) // count)
+    return [set(cpus[i * size : (i + 1) * size]) or set(cpus) for i in range(count)]
+
+
+def main() -> None:
+    """Run what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--gpus", default="0")
+    parser.add_argument("--limit-s", type=float, default=float("inf"))
+    parser.add_argument("--only", help="names of steps, separated by commas")
+    options = parser.parse_args()
+    gpus, work = options.gpus.split(","), options.work.resolve()
+    only = options.only.split(",") if options.only else [step.name for step in (*STEPS, RUN)]
+    if unknown := set(only) - {step.name for step in (*STEPS, RUN)}:
+        names = ", ".join(step.name for step in (*STEPS, RUN))
+        parser.error(f"--only: no step {', '.join(sorted(unknown))}; there are {names}")
+    work.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + options.limit_s
+    cpus = sorted(os.sched_getaffinity(0))
+    waiting: queue.SimpleQueue[Step] = queue.SimpleQueue()
+    for step in STEPS:
+        if step.name in only:
+            waiting.put(step)
+    lanes = [
+        threading.Thread(target=Lane(gpu, share, work, deadline).do_all, args=(waiting,))
+        for gpu, share in zip(gpus, shares(cpus, len(gpus)), strict=True)
+    ]
+    for lane in lanes:
+        lane.start()
+    for lane in lanes:
+        lane.join()
+    if RUN.name in only:
+        all_gpus = ["--gpus", options.gpus]
+        step = replace(RUN, command=[*RUN.command, *all_gpus])
+        Lane(options.gpus, set(cpus), work, deadline).do(step)
+
+
+if __name__ == "__main__":
+    main()

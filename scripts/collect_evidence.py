@@ -1,0 +1,236 @@
+"""The pages about the GEMM backends, from what `scripts/backend_evidence.py` has measured.
+
+    python scripts/collect_evidence.py --work FOLDER --out docs/evidence --reports reports/examples
+
+Copies tables, plots and token counts to OUT/h200-backends/, writes the report of the run below
+REPORTS, how near it comes to the ceiling of its GEMMs, and OUT/h200-backends.md, which sets what was
+asked beside what was measured. What is missing there is said to be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slidesparse_bench.cell import Cell, Stage
+from slidesparse_bench.records import CellState
+from slidesparse_bench.store import Store, list_runs
+from slidesparse_bench.wire import write_text
+
+SCRIPTS = Path(__file__).parent
+SLIDESPARSE = [sys.executable, "-c", "from slidesparse_bench.cli import main; main()"]
+OURS = ("cublaslt", "cusparselt")
+NAME = "h200-backends"
+LARGEST_M = 65536
+CEILING_M = 16384
+MISSING = "not measured"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What was asked, what was seen, and where."""
+
+    asked: str
+    seen: str
+    file: str = ""
+
+    def line(self) -> str:
+        known = self.file and self.seen != MISSING
+        where = f"[{Path(self.file).name}]({self.file})" if known else ""
+        return f"| {self.asked} | {self.seen} | {where} |"
+
+
+def main() -> None:
+    """Copy, compute, write."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--reports", type=Path, required=True)
+    options = parser.parse_args()
+    target = options.out / NAME
+    target.mkdir(parents=True, exist_ok=True)
+    copy_files(options.work, target)
+    run, memory = newest_run(options.work / "run"), newest_run(options.work / "memory")
+    if run:
+        report(run, options.reports / "h200")
+        ceiling(run, options.work, target)
+    gemms = {name: gemm_rows(options.work / name) for name in ("gemm", "shapes")}
+    claims = [
+        *claims_of_gemms(gemms["gemm"], gemms["shapes"]),
+        *claims_of_pages(target),
+        claim_of_largest_m(run),
+    ]
+    write_text(options.out / f"{NAME}.md", page(claims, memory_table(memory)))
+
+
+def copy_files(work: Path, target: Path) -> None:
+    """Everything that people read, and the raw numbers behind it."""
+    for name in ("gemm", "shapes"):
+        for file in [*(work / name).glob("gemm.csv"), *(work / name).glob("gemm.md")]:
+            (target / name).mkdir(exist_ok=True)
+            shutil.copy(file, target / name / file.name)
+        if (work / name / "plots").is_dir():
+            shutil.copytree(work / name / "plots", target / name / "plots", dirs_exist_ok=True)
+    for file in [*work.glob("tokens-*.md"), *work.glob("raw.md")]:
+        shutil.copy(file, target / file.name)
+
+
+def newest_run(runs: Path) -> Store | None:
+    folders = list_runs(runs) if runs.is_dir() else []
+    return Store.open(folders[-1]) if folders else None
+
+
+def report(run: Store, folder: Path) -> None:
+    """The run's report under a name that does not change with the date."""
+    temporary = folder.with_name(f".{folder.name}")
+    command = [*SLIDESPARSE, "report", str(run.folder), "--reports-dir", str(temporary)]
+    subprocess.run(command, check=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    (temporary / run.folder.name).rename(folder)
+    temporary.rmdir()
+
+
+def ceiling(run: Store, work: Path, target: Path) -> None:
+    gemm = work / "gemm" / "gemm.json"
+    if not gemm.exists():
+        return
+    command = [sys.executable, str(SCRIPTS / "step_ceiling.py"), str(run.folder), str(gemm)]
+    command += ["-m", str(CEILING_M), "--out", str(target / "ceiling.md")]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def gemm_rows(folder: Path) -> list[dict[str, Any]]:
+    """Rows of a `gemm.json`; none where it is missing."""
+    path = folder / "gemm.json"
+    if not path.exists():
+        return []
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    rows: list[dict[str, Any]] = document["rows"]
+    return rows
+
+
+def claims_of_gemms(timed: list[dict[str, Any]], shapes: list[dict[str, Any]]) -> list[Claim]:
+    """Correctness of all of them, host time and quantization of those that were timed for it."""
+    ours = [row for row in [*timed, *shapes] if row["backend"] in OURS]
+    measured = [row for row in ours if row["numbers"]]
+    models = sorted({row["model"] for row in measured})
+    errors = {
+        quantization: max((row["numbers"]["error"] for row in rows), default=None)
+        for quantization in ("int8", "fp8")
+        if (rows := [row for row in measured if row["quantization"] == quantization])
+    }
+    return [
+        Claim(
+            "INT8 sums exact, FP8 within 1e-2, every layer shape of the four models",
+            f"{len(measured)} of {len(ours)} GEMMs right ({', '.join(models)}); largest error "
+            + ", ".join(f"{name.upper()} {error:.2g}" for name, error in errors.items())
+            if measured
+            else MISSING,
+            f"{NAME}/{'shapes' if shapes else 'gemm'}/gemm.csv",
+        ),
+        Claim(
+            "host time of a GEMM call below 20 µs",
+            host_times(row for row in timed if row["backend"] in OURS),
+            f"{NAME}/gemm/gemm.csv",
+        ),
+        Claim(
+            "quantize and stretch at 75 % of the bandwidth of a copy or more, m >= 4096",
+            quantize_shares(row for row in timed if row["backend"] in OURS and row["m"] >= 4096),
+            f"{NAME}/gemm/gemm.csv",
+        ),
+    ]
+
+
+def host_times(rows: Iterable[dict[str, Any]]) -> str:
+    """By M: the slowest call decides."""
+    by_m: dict[int, list[float]] = {}
+    for row in rows:
+        if row["numbers"] and row["numbers"]["host_us"] is not None:
+            by_m.setdefault(row["m"], []).append(row["numbers"]["host_us"])
+    each = [f"m = {m}: {min(v):.1f} to {max(v):.1f} µs" for m, v in sorted(by_m.items())]
+    return "; ".join(each) or MISSING
+
+
+def quantize_shares(rows: Iterable[dict[str, Any]]) -> str:
+    shares = {
+        row["id"]: share
+        for row in rows
+        if row["derived"] and (share := row["derived"]["quantize_share_of_copy"]) is not None
+    }
+    if not shares:
+        return MISSING
+    least = min(shares, key=shares.__getitem__)
+    enough = sum(share >= 0.75 for share in shares.values())
+    return f"{enough} of {len(shares)}; least {shares[least]:.0%} ({least})"
+
+
+def claims_of_pages(target: Path) -> list[Claim]:
+    """Those that have pages of their own."""
+    pages = {
+        "each call within 5 % of the best raw library call": "raw.md",
+        "INT8: all greedy tokens those of the dense backend": "tokens-int8.md",
+        "FP8: 99 % of the greedy tokens those of the dense backend": "tokens-fp8.md",
+        f"prefill at M = {CEILING_M}: 95 % of the ceiling of its GEMMs": "ceiling.md",
+    }
+    return [
+        Claim(asked, "see there", f"{NAME}/{file}")
+        if (target / file).exists()
+        else Claim(asked, MISSING)
+        for asked, file in pages.items()
+    ]
+
+
+def claim_of_largest_m(run: Store | None) -> Claim:
+    cells = {
+        cell_id: record
+        for cell_id, record in (run.record.cells.items() if run else ())
+        if (cell := Cell.parse(cell_id)).m == LARGEST_M
+        and cell.stage is Stage.PREFILL
+        and cell.model == "qwen2.5-7b"
+    }
+    passed = sum(record.state is CellState.PASSED for record in cells.values())
+    seen = f"{passed} of {len(cells)} passed" if cells else MISSING
+    return Claim(f"Qwen2.5-7B at M = {LARGEST_M} passes with every backend and sparsity", seen)
+
+
+def memory_table(memory: Store | None) -> list[str]:
+    """Model memory of every sparsity, and what became of its cells."""
+    if memory is None:
+        return [MISSING]
+    lines = ["| backend | M | model, GiB | state |", "|:--|--:|--:|:--|"]
+    for cell_id, record in memory.record.cells.items():
+        cell, metrics = Cell.parse(cell_id), record.metrics
+        known = metrics.model_memory_gib if metrics else None
+        size = "" if known is None else f"{known:.2f}"
+        state = f"{record.state} {record.reason}".strip()
+        lines.append(f"| {cell.backend_label} | {cell.m} | {size} | {state} |")
+    return lines
+
+
+def page(claims: list[Claim], memory: list[str]) -> str:
+    lines = [
+        "# The GEMM backends on an H200",
+        "",
+        "Measured by `scripts/backend_evidence.py`, put together by `scripts/collect_evidence.py`.",
+        "",
+        "| asked | measured | where |",
+        "|:--|:--|:--|",
+        *(claim.line() for claim in claims),
+        "",
+        "## Qwen2.5-14B INT8 in 24 GB of the card, decode",
+        "",
+        *memory,
+        "",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
