@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import pytest
+from script_files import load_script
 
 
 @pytest.fixture(scope="module")
 def script():
-    path = Path(__file__).parents[1] / "scripts" / "compare_tokens.py"
-    spec = importlib.util.spec_from_file_location("compare_tokens", path)
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
+    return load_script("compare_tokens")
 
 
 def test_ties_are_no_part_of_the_agreement(script):

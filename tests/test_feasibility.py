@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from script_files import load_script
 
 from slidesparse_bench.backends import DeviceFacts, DeviceKind
 from slidesparse_bench.cell import DEFAULT_M, Cell, Sparsity, Stage
@@ -365,13 +363,7 @@ def test_a_name_that_says_nothing_lists_every_gpu(name):
 @pytest.fixture(scope="module")
 def scored():
     """All cells of the public runs with their predictions; skipped where the data are absent."""
-    path = Path(__file__).parents[1] / "scripts" / "score_feasibility.py"
-    spec = importlib.util.spec_from_file_location("score_feasibility", path)
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = script  # its dataclasses look their module up
-    spec.loader.exec_module(script)
+    script = load_script("score_feasibility")
     folder = script.corpus_folder()
     if not (folder / "cells_rtx4090.csv").is_file():
         pytest.skip("the public results are not here (SLIDESPARSE_CORPUS)")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from builders import build_attempt, build_metrics, build_run
 from gemm_builders import build_result, build_row, build_task
+from script_files import load_script
 
 from slidesparse_bench.cell import Quantization
 from slidesparse_bench.models import find_architecture
@@ -23,14 +21,7 @@ H200, H100 = "NVIDIA H200", "NVIDIA H100"
 
 @pytest.fixture(scope="module")
 def script():
-    path = Path(__file__).parents[1] / "scripts" / "step_ceiling.py"
-    spec = importlib.util.spec_from_file_location("step_ceiling", path)
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = loaded  # its dataclasses look their module up
-    spec.loader.exec_module(loaded)
-    return loaded
+    return load_script("step_ceiling")
 
 
 def build_cell(step_ms, *, device_name=H200, **changes):

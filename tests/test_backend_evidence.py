@@ -1,0 +1,121 @@
+"""`scripts/backend_evidence.py` and `collect_evidence.py`: what is run, what is said of it."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from gemm_builders import build_numbers, build_result, build_row, build_task
+from script_files import load_script
+
+from slidesparse_bench.gemm_wire import Row, RowState
+
+
+@pytest.fixture
+def runner(tmp_path, monkeypatch):
+    """The script with steps of a shell; returns a function that runs it and gives the marks."""
+    script = load_script("backend_evidence")
+
+    def shell(name, line, **changes):
+        return script.Step(name, ["sh", "-c", line], **changes)
+
+    steps = (
+        shell("which", "echo $CUDA_VISIBLE_DEVICES"),
+        shell("fails", "echo here; exit 3"),
+        shell("endless", "sleep 600"),
+    )
+    monkeypatch.setattr(script, "STEPS", steps)
+    monkeypatch.setattr(script, "RUN", shell("run", "echo gpus $CUDA_VISIBLE_DEVICES"))
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["x", "--work", str(tmp_path), *arguments])
+        script.main()
+        return {path.stem: path.read_text().strip() for path in tmp_path.glob("*.exit")}
+
+    return run
+
+
+def test_steps_that_end_are_marked_and_not_run_again(runner, tmp_path):
+    assert runner("--only", "which,fails,run") == {"which": "0", "fails": "3", "run": "0"}
+    assert (tmp_path / "which.log").read_text() == "0\n"
+    runner("--only", "which,fails,run")
+    assert (tmp_path / "which.log").read_text() == "0\n"
+
+
+def test_every_gpu_takes_steps_and_the_run_has_all_of_them(runner, tmp_path):
+    runner("--gpus", "4,5", "--only", "which,run")
+    assert (tmp_path / "which.log").read_text().strip() in {"4", "5"}
+    assert (tmp_path / "run.log").read_text() == "gpus 4,5\n"
+
+
+def test_a_step_that_is_stopped_has_no_mark(runner):
+    assert runner("--only", "endless", "--limit-s", "0.5") == {}
+
+
+def test_an_unknown_step_is_refused_by_name(runner, capsys):
+    with pytest.raises(SystemExit):
+        runner("--only", "gem")
+    assert "no step gem; there are which, fails, endless, run" in capsys.readouterr().err
+
+
+def test_what_has_to_begin_anew_does(tmp_path, monkeypatch):
+    script = load_script("backend_evidence")
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "half").touch()
+    step = script.Step("bench", ["sh", "-c", "ls {work}/bench"], begins_anew=True)
+    script.Lane("0", os.sched_getaffinity(0), tmp_path, float("inf")).do(step)
+    assert not (tmp_path / "bench").exists()
+
+
+@pytest.mark.parametrize(("cpus", "count"), [(list(range(32)), 2), ([0, 1, 2], 2), ([0], 2)])
+def test_cpus_are_shared_out(cpus, count):
+    found = load_script("backend_evidence").shares(cpus, count)
+    assert len(found) == count
+    assert all(share and share <= set(cpus) for share in found)
+    assert len(cpus) < count or not set.intersection(*found)
+
+
+# The page
+
+
+@pytest.fixture
+def collected(tmp_path, monkeypatch):
+    """Writes the page about a folder with these rows of `slidesparse gemm`; returns its lines."""
+    script = load_script("collect_evidence")
+
+    def collect(rows):
+        work, out = tmp_path / "work", tmp_path / "out"
+        (work / "gemm").mkdir(parents=True)
+        document = build_result(rows).document()
+        (work / "gemm" / "gemm.json").write_text(json.dumps(document))
+        arguments = ["--work", str(work), "--out", str(out), "--reports", str(tmp_path)]
+        monkeypatch.setattr("sys.argv", ["x", *arguments])
+        script.main()
+        lines = (out / "h200-backends.md").read_text().splitlines()
+        return {
+            line.split("|")[1].strip(): line.split("|")[2].strip() for line in lines if "|" in line
+        }
+
+    return collect
+
+
+def test_what_was_not_measured_is_said_to_be_missing(collected):
+    found = collected([Row(build_task("cusparselt", "2:8"), RowState.FAILED, "no")])
+    seen = {value for asked, value in found.items() if asked not in {"asked", ":--"}}
+    assert seen == {"not measured"}
+
+
+def test_claims_are_computed_from_all_rows_of_our_libraries(collected):
+    slow = build_numbers(host_us=30.0, copy_ms=build_numbers().latency_ms)
+    found = collected(
+        [
+            build_row(task=build_task("cusparselt", "2:8"), error=0.0),
+            Row(build_task("cublaslt"), RowState.MEASURED, numbers=slow),
+            build_row(task=build_task("cutlass"), host_us=99.0, error=0.5),
+            Row(build_task("cusparselt", "2:4"), RowState.FAILED, "wrong"),
+        ]
+    )
+    values = list(found.values())
+    assert any(value.startswith("2 of 3 GEMMs right (qwen2.5-7b)") for value in values)
+    assert "m = 16384: 12.0 to 30.0 µs" in values
