@@ -60,7 +60,7 @@ def main() -> None:
     run, memory = newest_run(options.work / "run"), newest_run(options.work / "memory")
     if run:
         report(run, options.reports / "h200")
-        ceiling(run, options.work, target)
+        ceiling(run, target)
     gemms = {name: gemm_rows(options.work / name) for name in ("gemm", "shapes")}
     claims = [
         *claims_of_gemms(gemms["gemm"], gemms["shapes"]),
@@ -97,11 +97,8 @@ def report(run: Store, folder: Path) -> None:
     temporary.rmdir()
 
 
-def ceiling(run: Store, work: Path, target: Path) -> None:
-    gemm = work / "gemm" / "gemm.json"
-    if not gemm.exists():
-        return
-    command = [sys.executable, str(SCRIPTS / "step_ceiling.py"), str(run.folder), str(gemm)]
+def ceiling(run: Store, target: Path) -> None:
+    command = [sys.executable, str(SCRIPTS / "step_ceiling.py"), str(run.folder)]
     command += ["-m", str(CEILING_M), "--out", str(target / "ceiling.md")]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 

@@ -221,18 +221,19 @@ class EngineRun:
         """The first cause, or None for a valid measurement.
 
         A good result from a process that ended badly is a failure: something broke after all.
-        With cells still to come it broke on the way to the next one.
+        With cells still to come it broke on the way to the next one; under the profiler it broke
+        after the measurement.
         """
         ending = outcome.ending
         clean = ending is not None and ending.kind is EndingKind.EXITED and ending.exit_code == 0
         has_more = self._place + 1 < len(self._tries)
-        if _is_valid(result) and (clean or has_more):
-            return None
         log = self._attempt_folder(self._place) / LOG
+        phase = last_phase(log.with_name(PHASES))
+        if _is_valid(result) and (clean or has_more or phase == Phase.PROFILE_STEPS):
+            return None
         if ending is not None and ending.kind in (EndingKind.TIMED_OUT, EndingKind.SILENT):
             with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as stream:
                 stream.write(f"slidesparse ended the worker: {ending.detail}\n")
-        phase = last_phase(log.with_name(PHASES))
         with self._own_part(log) as part:
             failure = classify(
                 part,

@@ -28,7 +28,8 @@ class Measurement:
     (relative), at least `min_iterations` and at most the method's count; `fixed_iterations` says
     how many instead. Every uninterrupted series of them is led in by `lead_in_s` of the same load
     that is not counted. The times are there because an interval from a third of a second cannot
-    see a clock that is still settling.
+    see a clock that is still settling. `profile_iterations` more of them run afterwards under the
+    engine's profiler, to tell where the device spends a step (`step_kernels`).
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -40,6 +41,7 @@ class Measurement:
     min_measure_s: float = 1.0
     max_warmup_iterations: int = 1000
     fixed_iterations: int | None = None
+    profile_iterations: int = 0
 
     def __post_init__(self) -> None:
         _require(0 < self.precision < 1, "precision is a share, above 0 and below 1 (0.01 = 1 %)")
@@ -51,6 +53,7 @@ class Measurement:
             self.fixed_iterations is None or self.fixed_iterations >= 1,
             "fixed_iterations must be at least 1",
         )
+        _require(self.profile_iterations >= 0, "profile_iterations must be 0 or above")
 
 
 @dataclass(frozen=True)

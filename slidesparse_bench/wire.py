@@ -66,6 +66,7 @@ class Phase(enum.StrEnum):
     WARM_UP = "warm_up"
     MEASURE = "measure"
     VERIFY = "verify"
+    PROFILE_STEPS = "profile_steps"
     DONE = "done"
 
 

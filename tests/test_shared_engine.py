@@ -13,6 +13,7 @@ import yaml
 
 from slidesparse_bench import engine_run, telemetry
 from slidesparse_bench.cli import invoke
+from slidesparse_bench.step_kernels import read_step_kernels
 from slidesparse_bench.store import list_runs
 from slidesparse_bench.telemetry import Telemetry
 
@@ -117,6 +118,40 @@ def test_the_request_of_a_shared_attempt_measures_its_cell_alone(night):
     worker = [sys.executable, "-m", "slidesparse_bench.worker", str(copy / "request.json")]
     assert subprocess.run(worker, check=False).returncode == 0
     assert json.loads((copy / "result.json").read_text())["metrics"]["m_requested"] == 1024
+
+
+PROFILED = {"measurement": {"profile_iterations": 3}}
+
+
+def profiles(night):
+    return {
+        path.parents[1].name for path in night.run_folder.glob("cells/*/attempt-*/kernels.json")
+    }
+
+
+def test_a_profile_stands_beside_the_result(night):
+    night.write(**PROFILED)
+    assert night.run() == 0
+    assert profiles(night) == set(night.cells)
+    folder = night.run_folder / "cells" / FOURTH / "attempt-1"
+    kernels = read_step_kernels(folder)
+    assert (kernels.iterations, kernels.linear_ms(layers=4)) == (3, pytest.approx(2.4))
+
+
+def test_without_being_asked_nothing_is_profiled(night):
+    night.write()
+    night.run()
+    assert profiles(night) == set()
+
+
+@pytest.mark.parametrize("isolation", ["engine", "cell"])
+@pytest.mark.parametrize("action", ["raise_error", "exit", "kill"])
+def test_a_profiler_that_fails_costs_no_result(night, action, isolation):
+    night.write(order(action, phase="profile_steps", cells=FOURTH), **PROFILED)
+    assert night.run("--isolation", isolation) == 0
+    assert night.states() == ["passed"] * len(MS)
+    assert len(night.attempts(FOURTH)) == 1
+    assert profiles(night) == set(night.cells) - {FOURTH}
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,10 @@ _SETTINGS_KEYS: dict[str, Schema] = {
         "description": "Exactly so many iterations, whatever the interval.",
         "minimum": 1,
     },
+    "profile_iterations": {
+        "description": "Iterations afterwards under the profiler, for kernels.json of the attempt.",
+        "minimum": 0,
+    },
     "attempt_s": {"description": "One attempt, from start to end.", "exclusiveMinimum": 0},
     "silence_s": {
         "description": "Time without a new log line or phase.",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from slidesparse_bench.cell import Cell
 from slidesparse_bench.errors import HarnessVerdict
+from slidesparse_bench.step_kernels import write_step_kernels
 from slidesparse_bench.wire import (
     CAMPAIGN_VARIABLE,
     MEASURES,
@@ -67,6 +68,9 @@ def measure_cells(request: Request, engine: Engine, phases: PhaseLog, folder: Pa
             phases.enter(Phase.VERIFY)
             result = _result(request, asked, engine, measured, warmup_iterations, load_time_s)
             write_json(folder / asked.folder / RESULT, result)
+            if asked.measurement.profile_iterations:
+                phases.enter(Phase.PROFILE_STEPS)
+                _profile(engine, folder / asked.folder, asked.measurement.profile_iterations)
     except HarnessVerdict as verdict:
         print(verdict.log_line, file=sys.stderr, flush=True)
         failed = _failed(asked, phases, verdict, verdict.failure_class)
@@ -96,6 +100,19 @@ def _run_cell(
     phases.enter(Phase.MEASURE)
     measured = measure.measure(engine, cell, settings, host, warmed.iteration_s)
     return measured, warmed.iterations
+
+
+def _profile(engine: Engine, folder: Path, iterations: int) -> None:
+    """The result is written by now: whatever goes wrong here is worth a line, not the cell."""
+    try:
+        kernels = engine.profile(iterations)
+    except Exception:  # noqa: BLE001 - profilers have exceptions of their own
+        traceback.print_exc()
+        return
+    if kernels is None:
+        print("slidesparse: nothing to profile here", flush=True)
+    else:
+        write_step_kernels(folder, iterations, kernels)
 
 
 def _result(

@@ -25,7 +25,7 @@ from slidesparse_bench.units import format_duration
 from slidesparse_bench.wire import Phase
 
 _REASON_LIMIT = 160
-_SERVING = frozenset({Phase.WARM_UP, Phase.MEASURE, Phase.VERIFY, Phase.DONE})
+_SERVING = frozenset({Phase.WARM_UP, Phase.MEASURE, Phase.VERIFY, Phase.PROFILE_STEPS, Phase.DONE})
 _IMPORTED = "imported from "
 """How an importer words why an attempt was made."""
 AS_PLANNED = say("as planned")

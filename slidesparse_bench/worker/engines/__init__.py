@@ -10,6 +10,7 @@ import importlib
 from pathlib import Path
 from typing import Any, Protocol
 
+from slidesparse_bench.step_kernels import KernelTime
 from slidesparse_bench.wire import CellRequest, Request, Round
 from slidesparse_bench.worker.phases import PhaseLog
 
@@ -32,6 +33,12 @@ class Engine(Protocol):
         """Run `lead` and then `iterations` iterations of the cell's workload without a pause.
 
         All requests are queued before the first step.
+        """
+
+    def profile(self, iterations: int) -> list[KernelTime] | None:
+        """Run so many iterations under a profiler: device kernels of all of them together.
+
+        None where there is no device, or it cannot be looked at from this process.
         """
 
     def kernels(self) -> dict[str, int]:

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from slidesparse_bench.cell import Cell, Stage
+from slidesparse_bench.step_kernels import KernelTime
 from slidesparse_bench.units import GIB
 from slidesparse_bench.wire import RESULT, CellRequest, Phase, Request, Round, Step
 from slidesparse_bench.worker.phases import PhaseLog
@@ -76,6 +77,11 @@ class FakeEngine:
             began=time.time(),
             lead=lead,
         )
+
+    def profile(self, iterations: int) -> list[KernelTime] | None:
+        self._misbehaviour.act(self._phases.current)
+        layers = 4 * iterations
+        return [KernelTime("fake_gemm_i8i8", layers, 0.6 * layers), KernelTime("fake_norm", 1, 0.1)]
 
     def kernels(self) -> dict[str, int]:
         self._misbehaviour.act(Phase.VERIFY)

@@ -22,6 +22,7 @@ from typing import Any
 from slidesparse_bench import __version__
 from slidesparse_bench.cell import Cell
 from slidesparse_bench.errors import HarnessVerdict
+from slidesparse_bench.step_kernels import KernelTime
 from slidesparse_bench.units import GIB
 from slidesparse_bench.wire import (
     GEMM_VARIABLE,
@@ -123,6 +124,20 @@ class VllmEngine:
             began=began_at,
             lead=lead,
         )
+
+    def profile(self, iterations: int) -> list[KernelTime] | None:
+        """Of this process only: other ranks of a tensor-parallel model have processes of their own."""
+        if self._request.device_kind != "cuda" or len(self._llm.collective_rpc(_rank)) > 1:
+            return None
+        from torch.profiler import ProfilerActivity, profile
+
+        with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+            self.run(iterations, 0)
+        return [
+            KernelTime(event.key, event.count, event.device_time_total / 1e3)
+            for event in profiler.key_averages()
+            if event.device_time_total > 0
+        ]
 
     def kernels(self) -> dict[str, int]:
         kernels: dict[str, int] = self._facts["kernels"]
@@ -285,6 +300,10 @@ def _worker_facts(worker: Any) -> dict[str, Any]:
         "kv_cache_bytes": int(reported_kv or _kv_cache_bytes(runner)),
         "device": str(worker.device),
     }
+
+
+def _rank(worker: Any) -> int:
+    return int(worker.rank)
 
 
 def _gemm_evidence(worker: Any) -> dict[str, Any] | None:

@@ -1,0 +1,69 @@
+"""Where the device spends a step: its kernels, and which of them are the products of the layers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from slidesparse_bench.wire import SCHEMA_VERSION, decode, read_json, write_json
+
+STEP_KERNELS = "kernels.json"
+"""In the folder of an attempt whose measurement asked for `profile_iterations`."""
+_GEMM = re.compile(r"gemm|nvjet|xmma|scaled_mm|device_kernel", re.IGNORECASE)
+"""cuSPARSELt and cuBLASLt: `sm90_xmma_sparse_gemm_...`, `nvjet_...`; CUTLASS names a kernel after its
+template, `cutlass::device_kernel<...GemmUniversal...>`."""
+_NO_GEMM = re.compile(r"flash|fmha|attention|triton_", re.IGNORECASE)
+"""Attention kernels are built of CUTLASS too, and Triton's names list what they are fused of."""
+
+
+@dataclass(frozen=True)
+class KernelTime:
+    """One kernel by its name: how often it ran, and how long altogether on the device, in ms."""
+
+    name: str
+    calls: int
+    time_ms: float
+
+
+@dataclass(frozen=True)
+class StepKernels:
+    """The kernels of so many iterations, under a profiler."""
+
+    iterations: int
+    kernels: list[KernelTime]
+    schema_version: int = field(default=SCHEMA_VERSION)
+
+    def device_ms(self) -> float:
+        """Device time of an iteration."""
+        return sum(each.time_ms for each in self.kernels) / self.iterations
+
+    def linear_ms(self, layers: int) -> float:
+        """Device time of an iteration in the products of the decoder layers.
+
+        The head is a product too, but runs once in a step: what runs less often than there are
+        layers is not counted.
+        """
+        return sum(
+            each.time_ms / self.iterations
+            for each in self.kernels
+            if is_gemm(each.name) and each.calls >= layers * self.iterations
+        )
+
+
+def is_gemm(name: str) -> bool:
+    """Whether a kernel of this name is a matrix product that a library computes."""
+    return bool(_GEMM.search(name)) and not _NO_GEMM.search(name)
+
+
+def write_step_kernels(folder: Path, iterations: int, kernels: Sequence[KernelTime]) -> None:
+    """Leave them in the folder of an attempt, longest first."""
+    ordered = sorted(kernels, key=lambda each: -each.time_ms)
+    write_json(folder / STEP_KERNELS, StepKernels(iterations, ordered))
+
+
+def read_step_kernels(folder: Path) -> StepKernels | None:
+    """Those of an attempt; None where nobody asked for them."""
+    path = folder / STEP_KERNELS
+    return decode(StepKernels, read_json(path)) if path.exists() else None
