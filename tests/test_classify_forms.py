@@ -95,6 +95,10 @@ def test_traceback_is_followed_behind_what_collectors_put_first(prefix: str):
         ("[2025-01-01 12:00:00 DP1 TP0] x", "DP1 TP0", "", "x"),
         ("(W pid=1, ip=10.0.0.1) x [repeated 7x across cluster]", "W pid=1, ip=10.0.0.1", "", "x"),
         ("x^M", "", "", "x"),
+        ("2025-04-23 20:35:34.618070: F xla/autotuner.cc:1099] x", "", "FATAL", "x"),
+        ("[11/18/2025-09:33:30] [TRT-LLM] [RANK 0] [E] x", "", "ERROR", "x"),
+        ("[04/23/2022-10:11:03] [W] [TRT] x", "", "WARNING", "[TRT] x"),
+        ("-->RuntimeError: x", "", "", "RuntimeError: x"),
         ("WARNING:root:x", "", "WARNING", "x"),
         (
             "E1216 02:12:50.10 9 model_lifecycle.cc:654] \"failed to load 'm' version 1: Internal: x",
@@ -200,3 +204,99 @@ def test_native_stack_below_a_warning_is_noise(tmp_path: Path):
     ]
     log.write_text("\n".join(lines) + "\n", encoding="utf-8")
     assert classify_log_file(log)["class"] == "success_noise"
+
+
+def test_exception_of_a_task_that_nobody_awaited_is_read_from_its_repr():
+    line = (
+        "future: <Task finished name='Task-5' coro=<loop() done, defined at m.py:84> "
+        "exception=CompilationError('at 38:4:\\ndef kernel(\\n    ^')>"
+    )
+    failure = found(["Task exception was never retrieved", line])
+    assert (failure.failure_class, failure.root_cause) == ("compile_failure", line)
+
+
+def test_kernel_log_counts_before_the_worker_that_felt_the_failure():
+    xid = "[1830221.004411] NVRM: Xid (PCI:0000:66:00): 145, RLW_CTRL Nonfatal XC1 i0 Link 04"
+    felt = "(Worker_TP0 pid=4) ERROR 09-10 21:50:03 [w.py:9] CUDA error: uncorrectable NVLink error"
+    assert found([xid, felt]).root_cause == xid
+
+
+def test_library_missing_in_a_warning_explains_the_operator_missing_in_a_worker():
+    warning = (
+        "WARNING 07-17 20:03:10 _custom_ops.py:14] Failed to import from vllm._C with ImportError("
+        '"libcudart.so.12: cannot open shared object file: No such file or directory")'
+    )
+    error = "AttributeError: '_OpNamespace' '_C' object has no attribute 'rotary_embedding'"
+    lines = [START, *FRAMES, error]
+    failure = found([warning, *(f"[rank0]: {line}" for line in lines)])
+    assert (failure.failure_class, failure.root_cause) == ("driver_or_env", warning)
+    assert found(lines).root_cause == error
+
+
+@pytest.mark.parametrize(
+    ("frame", "error", "expected"),
+    [
+        (
+            '  File "/opt/tilelang/jit/kernel.py", line 205, in _compile_and_create_adapter',
+            "tvm.error.InternalError: stod",
+            "compile_failure",
+        ),
+        (
+            '  File "/opt/vllm/compilation/decorators.py", line 583, in aot_compile',
+            "AttributeError: <function f at 0x7b8cf8> does not have the attribute 'FakeTensorMode'",
+            "compile_failure",
+        ),
+        (
+            '  File "/opt/flashinfer/decode.py", line 2466, in run',
+            "tvm.error.InternalError: Check failed: output.size(0) == num_tokens (84 vs. 83) : ",
+            "python_bug",
+        ),
+    ],
+)
+def test_function_that_compiles_tells_what_an_exception_below_it_is(frame, error, expected):
+    inner = '  File "python/tvm_ffi/cython/function.pxi", line 758, in __call__'
+    assert found([START, frame, inner, error]).failure_class == expected
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("/opt/torch/_inductor/codegen/triton.py", "compile_failure"),
+        ("/opt/triton/language/semantic.py", "compile_failure"),
+        ("/opt/vllm/attention/selector.py", "unsupported_config"),
+    ],
+)
+def test_refusal_of_a_compiler_is_a_failure_to_compile(file: str, expected: str):
+    lines = [START, f'  File "{file}", line 9, in f', "    raise NotImplementedError(", REFUSED]
+    assert found(lines).failure_class == expected
+
+
+REFUSED = "NotImplementedError: arguments of this type are not supported"
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        "======================== 3 passed in 61.27s (0:01:01) =========================",
+        "# Out of bounds values : 0 OK",
+    ],
+)
+def test_error_before_the_result_of_a_test_run_is_noise(result: str, tmp_path: Path):
+    log = tmp_path / "some.log"
+    log.write_text(f"ERROR 05-31 01:03:58 [prometheus.py:77] Error during cleanup\n{result}\n")
+    assert classify_log_file(log)["class"] == "success_noise"
+
+
+def test_failed_tests_are_no_success(tmp_path: Path):
+    log = tmp_path / "some.log"
+    log.write_text(f"{ERROR}\n============ 1 failed, 3 passed in 61.27s ============\n")
+    assert classify_log_file(log)["class"] == "python_bug"
+
+
+def test_engine_that_ends_before_its_client_is_noise_when_all_was_answered(tmp_path: Path):
+    gone = "ERROR 11-17 15:41:33 [core_client.py:598] Engine core proc EngineCore_DP0 died unexpectedly"
+    log = tmp_path / "some.log"
+    log.write_text(f"Processed prompts: 100%|██████████| 2/2\n{gone}\n", encoding="utf-8")
+    assert classify_log_file(log)["class"] == "success_noise"
+    log.write_text(f"Processed prompts:  50%|█████     | 1/2\n{gone}\n", encoding="utf-8")
+    assert classify_log_file(log)["class"] == "unknown"

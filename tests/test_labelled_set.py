@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import sys
 from collections import Counter
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from script_files import load_script
 
 from slidesparse_bench.failures import CLASSES
 from slidesparse_bench.failures.folded import unfolded
 
 ROOT = Path(__file__).parents[1]
 LABELLED = ROOT / "tests" / "labelled"
-AT_LEAST_LOGS, AT_LEAST_PER_CLASS, AT_LEAST_PER_HALF = 310, 6, 2
-AT_LEAST_TAUGHT = 140
+AT_LEAST_LOGS, AT_LEAST_PER_CLASS, AT_LEAST_PER_HALF = 490, 6, 2
+AT_LEAST_TAUGHT = 275
 CLASS_FLOOR, LINE_FLOOR = 1.0, 1.0
 """What the tune half reached when it was last measured, rounded down. They only go up."""
 
 THREAD = re.compile(r"https://github\.com/[\w.-]+/[\w.-]+/(?:issues|pull)/[1-9]\d*")
 
 
-def load_script() -> ModuleType:
-    path = ROOT / "scripts" / "score_classifier.py"
-    spec = importlib.util.spec_from_file_location("score_classifier", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-score = load_script()
+score = load_script("score_classifier")
 EXAMPLES = score.load_examples()
 
 each_example = pytest.mark.parametrize(

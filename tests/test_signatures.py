@@ -84,6 +84,102 @@ def test_documentation_shows_the_table_of_classes():
 
 
 WORDINGS = [
+    (
+        "oom_host",
+        (
+            "Jun 28 08:06:31 nixos systemd[1]: ollama.service: A process of this unit has been killed by "
+            "the OOM killer."
+        ),
+    ),
+    ("oom_host", "vllm.service: Failed with result 'oom-kill'."),
+    (
+        "unsupported_arch",
+        (
+            "python: AccelerateMatmul.cpp:36: int getMMAVersionSafe(int, DotOp): Assertion `false && "
+            '"computeCapability not supported"\' failed.'
+        ),
+    ),
+    ("int32_index_overflow", "OverflowError: signed integer is greater than maximum"),
+    (
+        "gpu_lost",
+        "amdgpu 0000:0a:00.0: amdgpu: ring gfx_0.0.0 timeout, signaled seq=3, emitted seq=5",
+    ),
+    ("gpu_lost", "amdgpu 0000:dd:00.0: {1}uncorrectable hardware error(ERREVENT_ATHUB) detected!"),
+    (
+        "gpu_lost",
+        "RuntimeError: level_zero backend failed with error: 20 (UR_RESULT_ERROR_DEVICE_LOST)",
+    ),
+    ("gpu_lost", "  what():  vk::Queue::submit: ErrorDeviceLost"),
+    (
+        "gpu_lost",
+        "NVRM: GPU0 _issueRpcAndWait: rpcSendMessage failed with status 0x0000000f for fn 10!",
+    ),
+    ("illegal_memory_access", "========= Invalid __global__ write of size 16 bytes"),
+    ("illegal_memory_access", "CUDA Exception: Warp Out-of-range Address"),
+    ("illegal_memory_access", "Segmentation fault from GPU at 0xff000006, ctx_id: 1 (CCS) type: 0"),
+    (
+        "illegal_memory_access",
+        "errorStr: The DDR address of the MTE instruction is out of range. subErrType:4.",
+    ),
+    ("oom_host", "RuntimeError: DataLoader worker (pid 7) is killed by signal: Bus error. It is"),
+    (
+        "oom_host",
+        "E tensorflow/cuda_driver.cc:802] failed to alloc 8192 bytes on host: CUDA_ERROR_UNKNOWN",
+    ),
+    ("cuda_misc", "RuntimeError: DataLoader worker (pid 7) is killed by signal: Aborted."),
+    ("cuda_misc", "Process finished with exit code -1073741819 (0xC0000005)"),
+    (
+        "cuda_misc",
+        "RuntimeError: [TensorRT-LLM][ERROR] Assertion failed: Error occurred when running GEMM!",
+    ),
+    (
+        "cuda_misc",
+        "cutlass.base_dsl.common.DSLCudaRuntimeError: DSLCudaRuntimeError: CUDA_ERROR_ILLEGAL_INSTRUCTION",
+    ),
+    (
+        "device_assert",
+        "IndexKernel.hip:94: operator(): Device-side assertion `index < sizes[i]' failed.",
+    ),
+    ("unsupported_arch", "RuntimeError: Unsupported architecture"),
+    ("unsupported_config", "ValueError: Unsupported architecture: LlamaForVision"),
+    (
+        "unsupported_arch",
+        "RuntimeError: Sparse Attention Forward Kernel is only supported on SM90a and SM100f architectures.",
+    ),
+    (
+        "unsupported_arch",
+        "ERROR: CUDA kernel mul_mat has no device code compatible with CUDA arch 600.",
+    ),
+    (
+        "unsupported_arch",
+        "RuntimeError: Assertion error (csrc/apis/layout.hpp:59): Unknown SF transformation",
+    ),
+    ("compile_failure", "RuntimeError: Failed to compile the kernel for head_dim 576"),
+    ("python_bug", "RuntimeError: Failed to compile grammar from the JSON schema"),
+    (
+        "compile_failure",
+        "ValueError: Mosaic failed to compile TPU kernel: Not Implemented: last dim",
+    ),
+    ("compile_failure", "[aiter] failed jit build [module_aiter_core]"),
+    (
+        "compile_failure",
+        "RuntimeError: RESOURCE_EXHAUSTED: Ran out of memory in memory space vmem. Used",
+    ),
+    (
+        "oom_device",
+        "XlaRuntimeError: RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used",
+    ),
+    ("driver_or_env", "RuntimeError: No GPU found. A GPU is needed for quantization."),
+    (
+        "driver_or_env",
+        "RuntimeError: The `_qutlass_C` extension is not loaded. Make sure your library",
+    ),
+    ("driver_or_env", "RuntimeError: PyTorch was compiled without CUDA support"),
+    (
+        "nccl_or_distributed",
+        "RuntimeError: Failed, NCCL error ../ncclCommunicator.cpp:90 'invalid usage'",
+    ),
+    ("unsupported_config", "ValueError: remaining_argv: ['--vllm_gpu_memory_utilization', '0.5']"),
     ("int32_index_overflow", "RuntimeError: integer out of range"),
     (
         "int32_index_overflow",
@@ -807,6 +903,10 @@ def test_wordings_of_other_versions_and_libraries(failure_class: str, line: str,
 
 
 HARMLESS = [
+    "INFO:     It may have been killed by the OOM killer, see dmesg for more",
+    "ggml_cuda_host_malloc: failed to allocate 1900.00 MiB of pinned memory: invalid argument",
+    "2022-06-28 17:20:07.861732: W device_host_allocator.h:46] could not allocate pinned host memory",
+    "[11/07/2024-12:28:19] [TRT] [W] CUDA error: lazy loading is not enabled",
     "INFO 01-26 10:00:00 [cuda.py:1] CUDA error: handled, trying another kernel",
     "WARNING 01-26 10:00:00 [x.py:2] CUDA out of memory. Tried to allocate 2.00 GiB. Using less",
     (

@@ -11,10 +11,13 @@ from slidesparse_bench.failures.signature import Signature, Tier
 
 _NAME = r"(?:[A-Za-z_]\w*\.)*"
 _ANY = rf"^(?P<exception>{_NAME}[A-Z]\w*(?:Error|Exception))"
-_REFUSES = rf"^(?P<exception>{_NAME}(?:ValueError|NotImplementedError|AssertionError|RuntimeError|VLLM\w*Error))"
+_REFUSES = (
+    rf"^(?P<exception>{_NAME}(?:ValueError|NotImplementedError|AssertionError|RuntimeError|InternalError"
+    r"|VLLM\w*Error))"
+)
 
 _GPUS = (
-    r"(?:Hopper|Ampere|Blackwell|Turing|Volta|Ada(?: Lovelace)?\b|\bSM ?\d{2,3}\b|\b[Ss]m_?\d{2,3}a?\b"
+    r"(?:Hopper|Ampere|Blackwell|Turing|Volta|Ada(?: Lovelace)?\b|\b(?:SM|[Ss]m)[ _]?\d{2,3}[a-f]?\b"
     r"|(?:compute|device|CUDA|cuda) capability|[Cc]ompute [Cc]apability|GPU arch\w*|CUDA arch\w*"
     r"|\b(?:V|A|H|B)[12]00\b|gfx\d+|MI\d{3}\b)"
 )
@@ -27,10 +30,13 @@ _ONLY_SOME_GPUS = (
     r"|(?:this|your|current) GPU (?:does not|doesn't|is not)"
     # Checks of native code, without a message: TORCH_CHECK(is_sm80), DG_HOST_UNREACHABLE.
     r"|Expected .*?(?:\bis_sm\w+|prop\w*(?:->|\.)(?:major|minor)|compute_cap\w*).* to be true, but got false"
-    r"|ssertion error \(\S+\.(?:hpp|cuh?|cpp):\d+\): [Uu]nsupported arch"
+    # DeepGEMM has cases by GPU, and says what it looked for when none fits.
+    r"|ssertion error \(\S+\.(?:hpp|cuh?|cpp):\d+\): (?:[Uu]nsupported arch|Unknown (?:recipe|SF transf))"
+    # Of a model it would be named.
+    r"|[Uu]nsupported (?:GPU |device )?arch(?:itecture)?s?\W*$"
 )
 _REFUSAL = (
-    r"\bnot (?:yet |currently |officially )?(?:supported|compatible|divisible|allowed|implemented"
+    r"(?:\bnot|n't) (?:yet |currently |officially )?(?:supported|compatible|divisible|allowed|implemented"
     r"|permitted|a valid|valid for)\b"
     r"|(?:[Dd]oes|[Dd]o|did)(?: not|n't) (?:yet |currently )?(?:support|implement)"
     r"|\b[Uu]nsupported\b|\bincompatible with\b|mutually exclusive|[Nn]o valid attention backend"
@@ -43,6 +49,9 @@ _REFUSAL = (
     r"|\b[Uu]n(?:known|recognized|expected) (?:quant\w+|dtype|data type|device|backend|attention"
     r"|model|config\w*|argument|option|format|scheme|method|load|runner|task)\b"
     r"|\b[Oo]nly\b.{0,80}\b(?:is|are) (?:currently )?supported|\b[Nn]o compatible \w+"
+    r"|\b(?:[Rr]emaining|[Uu]nknown|[Uu]nrecognized|[Uu]nused|[Uu]nparsed|[Ll]eftover)[ _](?:argv?s?|arguments?"
+    r"|flags?|options?|parameters?)\b"
+    r"|\bsupports? \w+ only\b|\b(?:[Vv]alid|[Ss]upported|[Aa]llowed) (?:values|options|choices|modes|types) are\b"
     r"|[Cc]annot provide a placement group|[Pp]lease adjust\b|[Cc]annot use \w+|is not aligned with|exceeds the (?:total |maximum )?number of"
     r"|\b[Ii]nvalid (?:value|choice|argument|option|config\w*|combination|backend|quant\w*|dtype"
     r"|method|load|attention|tensor parallel|max_\w+)\b"
@@ -123,9 +132,63 @@ _RUNNING_ENGINE = frozenset(
     }
 )
 _CONFIG_FILES = (
-    r"vllm/(?:config(?:\.py$|/)|engine/arg_utils|platforms/|transformers_utils/config"
+    r"transformers/utils/quantization_config|vllm/(?:config(?:\.py$|/)|engine/arg_utils|platforms/|transformers_utils/config"
     r"|entrypoints/openai/cli_args|utils/argparse|model_executor/models/registry)"
     r"|transformers/(?:.*/)?configuration_|/argparse\.py$|/pydantic/"
+)
+
+_ENGINES = (
+    r"/(?:vllm|sglang|lmdeploy|tensorrt_llm|text_generation_server|compressed_tensors|llmcompressor"
+    r"|transformers|peft|trl|flash_attn|flashinfer)/(?!model_executor/model_loader/)"
+)
+"""Files of engines, of what they are made of, and of trainers."""
+_COMPILING = frozenset(
+    {
+        *("_compile_and_create_adapter", "LowerAndLegalize", "OptimizeForTarget", "device_codegen"),
+        *("generate_mlir", "generate_original_ir", "build_ir_module", "compile_and_cache"),
+        *(
+            "make_ir",
+            "make_ttir",
+            "make_ttgir",
+            "make_llir",
+            "make_ptx",
+            "make_cubin",
+            "ast_to_ttir",
+        ),
+        *("aot_compile", "aot_compile_fullgraph", "standalone_compile", "compiler_interface.py"),
+        *("compile_fx", "compile_fx_inner", "_call_user_compiler", "call_user_compiler"),
+        *("codegen_and_compile", "compile_to_module", "fx_codegen_and_compile", "compile_to_fn"),
+        *("_write_ninja_file_and_build_library", "_run_ninja_build", "build_and_load"),
+        *("backend_compile", "backend_compile_and_load", "compile_or_get_cached"),
+    }
+)
+"""Functions that run only while a kernel is compiled: TileLang, CuTe, Triton, Inductor, extensions
+of torch, FlashInfer, XLA."""
+_COMPILES = (
+    r"\b(?:[Ff]ailed to|[Uu]nable to|[Cc]ould not|[Cc]annot) (?:be )?(?:JIT[- ])?(?:compile|lower|legalize"
+    r"|assemble)d?\b|\b[Cc]ompil(?:ation|er|ing)\b[^.:]{0,60}\b(?:fail\w*|error|abort\w*|exited)"
+    r"|\b[Cc]ode ?gen\w*\b[^.:]{0,40}\b(?:fail\w*|error)|\b[Ee]rrors? (?:while|when|during|in) compil"
+)
+
+_WANTED = (
+    r"\b(?:pip3?|conda|apt|apt-get|uv pip) install\b|[Pp]lease (?:re)?install\b|\binstall it\b|is not installed"
+    r"|not be installed|not (?:seem to be |properly |correctly )installed|[Pp]lease (?:upgrade|update) (?:your )?\w+"
+    r"|(?:[Pp]lease|or|;|to) (?:upgrade|rebuild|reinstall) \w+|usable \w+ installation"
+    r"|requires? (?:the )?[\w.+-]+ ?(?:version )?(?:>=|==|<=|>|<) ?v?\d|version mismatch|incompatible version"
+    r"|mismatches the version|(?:\d+\.)+\d+ or (?:newer|later|higher|above)\b"
+    r"|installed version\b.{0,80}\b(?:less|greater|older|newer|lower|higher) than"
+    r"|can(?:not|'t) be imported|(?:not|n't) (?:be )?importable|(?:compiled|built) without \w+"
+    r"|\bnot (?:been )?(?:compiled|built) (?:with|against)\b|broken build"
+    r"|\b(?:driver|extension|library|module) (?:can't|cannot|could not) be (?:loaded|found)"
+    r"|\b(?:extension|library|package|module|binary) is (?:not (?:loaded|available|found|built)|unavailable)"
+    r"|functions (?:unavailable|not installed)|\b[A-Z]+_(?:HOME|PATH|ROOT)\b.{0,40}(?:not set|unset|not found)"
+)
+"""How a missing or too old package, compiler or driver is asked for."""
+_GPU_WANTED = (
+    r"\b[Nn]o (?:\w+ ){0,3}(?:GPU|device)s? (?:(?:was|were|is|are) )?(?:found|detected|available|visible)\b"
+    r"|\b(?:CUDA|GPU|ROCm) (?:is|was) (?:not available|required|unavailable)\b"
+    r"|\b(?:requires?|needs?) (?:a |an )?(?:CUDA |NVIDIA |AMD )?GPUs?(?=\W*$|[.,;)]| (?:and|to|for|with)\b)"
+    r"|\bdevice \S+ is not visible\b"
 )
 
 _FRAME = 'Traceback (most recent call last):\n  File "{}", line 100, in {}\n    {}\n'
@@ -146,7 +209,8 @@ PLACED = (
         needles=("ssertion failed: ", "CHECK failed", "heck failed"),
         tier=Tier.PLACED,
         pattern=rf"(?:[Aa]ssertion failed: |C(?:HECK|heck) failed:? )(?P<message>.*?(?:{_REFUSAL}|{_ADVISED}"
-        r"|\b[Dd]o not set \w+|\b[Mm]ust set \w+).*)",
+        r"|\b[Dd]o not set \w+|\b[Mm]ust set \w+"
+        r"|\b(?:has|have|needs?|must|should|ought) (?:to )?be (?:built|compiled|configured|exported|converted)).*)",
         example="[TensorRT-LLM][ERROR] Assertion failed: Must set crossKvCacheFraction for "
         "encoder-decoder model (/src/tensorrt_llm/batch_manager/trtGptModel.cpp:288)",
         hint="The engine's native code refused it: {message}",
@@ -154,14 +218,33 @@ PLACED = (
     Signature(
         id="package_wanted",
         failure_class="driver_or_env",
-        needles=("install", "ersion"),
+        needles=(
+            *(
+                "install",
+                "ersion",
+                "import",
+                "ompiled",
+                "built",
+                "build",
+                "pgrade",
+                " loaded",
+                "_HOME",
+            ),
+            *("_PATH", "_ROOT", "unavailable", "extension"),
+        ),
         tier=Tier.PLACED,
-        pattern=rf"{_ANY}: (?P<message>.*(?:\b(?:pip3?|conda|apt|apt-get) install\b|[Pp]lease (?:re)?"
-        r"install\b|is not installed|not be installed|[Pp]lease (?:upgrade|update) (?:your )?\w+"
-        r"|requires? (?:the )?[\w.-]+ ?(?:version )?(?:>=|==|<=|>|<) ?v?\d|version mismatch"
-        r"|incompatible version).*)",
+        pattern=rf"{_ANY}: (?P<message>.*(?:{_WANTED}).*)",
         example="AssertionError: vLLM requires bitsandbytes>=0.46.1. Please install it.",
         hint="A package is missing or has another version than is needed: {message}",
+    ),
+    Signature(
+        id="gpu_wanted",
+        failure_class="driver_or_env",
+        needles=("GPU", "device", "CUDA", "ROCm"),
+        tier=Tier.PLACED,
+        pattern=rf"{_ANY}: (?P<message>.*(?:{_GPU_WANTED}).*)",
+        example="RuntimeError: No GPU found. A GPU is needed for quantization.",
+        hint="No usable GPU is visible to this process.",
     ),
     Signature(
         id="exception_in_hub",
@@ -269,6 +352,27 @@ PLACED = (
         hint="A weight of the checkpoint has another name or shape than the model expects.",
     ),
     Signature(
+        id="compiling_failed",
+        failure_class="compile_failure",
+        needles=("ompil", "odegen", "ode gen", " lower", " legalize", " assemble"),
+        tier=Tier.PLACED,
+        # Grammars and patterns are compiled as well.
+        pattern=rf"{_ANY}: (?P<message>(?!.*(?:CUDA|HIP) error|.*(?:grammar|regex|schema|template|pattern))"
+        rf".*(?:{_COMPILES}).*)",
+        example="RuntimeError: Failed to compile the fused kernel for head_dim 576",
+        hint="Compiling failed: {message}",
+    ),
+    Signature(
+        id="other_accelerator",
+        failure_class="cuda_misc",
+        needles=("NPU ", "ACL ", "MUSA ", "MLU ", "aicore"),
+        tier=Tier.PLACED,
+        pattern=rf"{_ANY}: (?P<message>.*(?:\bNPU (?:function )?error|\bACL \w+ \w+ failed|\b(?:MUSA|MLU) error"
+        r"|aicore (?:error|exception)).*)",
+        example="RuntimeError: ACL stream synchronize failed, error code:507015",
+        hint="The accelerator reported: {message}",
+    ),
+    Signature(
         id="exception_in_collective",
         failure_class="nccl_or_distributed",
         needles=("Error",),
@@ -282,6 +386,38 @@ PLACED = (
         hint="Setting up or using the process group failed: {message}",
     ),
     Signature(
+        id="exception_in_compiler",
+        failure_class="compile_failure",
+        # Torch names some of its exceptions without the word.
+        needles=(":", "Error", "Exception"),
+        tier=Tier.PLACED,
+        ends_traceback=True,
+        raised_in=r"/torch/_(?:inductor|dynamo|functorch|subclasses|decomp|higher_order_ops)/(?!runtime/static)|/torch/fx/"
+        r"|/triton/(?:compiler|backends|language|experimental/gluon/language|runtime/(?:jit|build|autotuner))"
+        r"|/torch/(?:utils/cpp_extension|cuda/jiterator)\.py|torchinductor_|torch_compile_cache|/depyf/",
+        pattern=r"^(?P<exception>(?!KeyboardInterrupt|SystemExit)[A-Za-z_][\w.]*)(?::|$)(?!.*(?:CUDA|HIP) error)",
+        example=_FRAME.format(
+            "/home/me/torchinductor_me/ab/cab.py", "call", "assert_size_stride(arg0)"
+        )
+        + "AssertionError: wrong number of dimensions3 for op: torch.ops.aten.convolution",
+        hint="Compiling raised {exception}.",
+    ),
+    Signature(
+        id="exception_while_compiling",
+        failure_class="compile_failure",
+        needles=("Error", "Exception"),
+        within=_COMPILING,
+        tier=Tier.PLACED,
+        ends_traceback=True,
+        pattern=rf"{_ANY}\b(?!.*(?:CUDA|HIP) error)",
+        example=_FRAME.format(
+            "/opt/tilelang/jit/kernel.py", "_compile_and_create_adapter", "lower("
+        )
+        + '  File "python/tvm_ffi/cython/function.pxi", line 758, in __call__\n'
+        "tvm.error.InternalError: Check failed: (pci != nullptr) is false: ",
+        hint="Compiling raised {exception}.",
+    ),
+    Signature(
         id="refusal",
         failure_class="unsupported_config",
         needles=("Error",),
@@ -293,19 +429,15 @@ PLACED = (
         hint="It was refused, on any GPU: {message}",
     ),
     Signature(
-        id="exception_in_compiler",
+        id="exception_in_compilation_of_vllm",
         failure_class="compile_failure",
         needles=("Error", "Exception"),
         tier=Tier.PLACED,
         ends_traceback=True,
-        raised_in=r"/torch/_(?:inductor|dynamo|functorch|subclasses|decomp|higher_order_ops)/(?!runtime/static)|/torch/fx/"
-        r"|/triton/(?:compiler|backends|language|runtime/(?:jit|build))"
-        r"|/vllm/compilation/|torchinductor_|torch_compile_cache|/depyf/",
+        raised_in=r"/vllm/compilation/",
         pattern=rf"{_ANY}\b(?!.*(?:CUDA|HIP) error)",
-        example=_FRAME.format(
-            "/home/me/torchinductor_me/ab/cab.py", "call", "assert_size_stride(arg0)"
-        )
-        + "AssertionError: wrong number of dimensions3 for op: torch.ops.aten.convolution",
+        example=_FRAME.format("/opt/vllm/compilation/backends.py", "load", "graph = cache[key]")
+        + "AssertionError: Unexpected number of submodules: 3",
         hint="Compiling raised {exception}.",
     ),
     Signature(
@@ -328,7 +460,8 @@ PLACED = (
         tier=Tier.PLACED,
         ends_traceback=True,
         raised_in=_CONFIG_FILES,
-        pattern=r"^(?:ValueError|NotImplementedError|AssertionError|KeyError)(?:: (?P<message>.*))?$",
+        pattern=r"^(?:ValueError|NotImplementedError|AssertionError|KeyError)(?:: (?P<message>.*))?$"
+        r"|^TypeError: (?P<type>.*(?:must be|expected|xpects|nsupported).*)",
         example=_FRAME.format(
             "/opt/transformers/models/auto/configuration_auto.py", "__getitem__", "raise KeyError"
         )
@@ -360,13 +493,27 @@ PLACED = (
         tier=Tier.PLACED,
         ends_traceback=True,
         deliberate=True,
-        raised_in=r"/(?:vllm|sglang|lmdeploy|tensorrt_llm|text_generation_server|compressed_tensors|llmcompressor"
-        r"|transformers|peft|trl|flash_attn|flashinfer)/(?!model_executor/model_loader/)",
+        raised_in=_ENGINES,
         pattern=r"^ValueError: (?P<message>.+)",
         example=_FRAME.format(
             "/opt/vllm/engine/ray_utils.py", "initialize_cluster", "raise ValueError("
         )
         + "ValueError: Placement group bundle cannot have more than 1 GPU.",
+        hint="The engine refused it: {message}",
+    ),
+    Signature(
+        id="required_by_engine",
+        failure_class="unsupported_config",
+        needles=("require", "was requested but"),
+        never_within=_RUNNING_ENGINE,
+        tier=Tier.PLACED,
+        ends_traceback=True,
+        deliberate=True,
+        raised_in=_ENGINES,
+        pattern=r"^(?:RuntimeError|TypeError): (?P<message>.*(?:\brequires?\b(?! grad)|\b(?:is|are) required\b"
+        r"|\bwas requested but\b).*)",
+        example=_FRAME.format("/opt/vllm/kernels/linear/gemm.py", "init", "raise RuntimeError(")
+        + "RuntimeError: GEMM-RS/AR requires NVLink multicast memory",
         hint="The engine refused it: {message}",
     ),
     Signature(

@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -43,17 +44,27 @@ _NOISE = re.compile(
 )
 """What runs that work print as well; a stack of C++ belongs to the message above it."""
 
+_HELD = re.compile(
+    r"<(?:Task|Future)\b.*\bexception=(?P<type>[\w.]+)\((?P<quote>['\"])(?P<message>.*)(?P=quote)\)"
+)
+"""An exception that asyncio found in a task nobody waited for."""
+
 _LOADING_FAILED = re.compile(r"(?:error|failed|unable) (?:loading|to load) (?:the )?model\b")
 """How engines without Python's tracebacks tell that it was while they loaded weights."""
 
 _WORKED = re.compile(
     r"Throughput: [\d.]+ requests/s|^Avg latency: [\d.]+ seconds"
     r"|^Request throughput \(req/s\): +(?!0\.0+ *$)\d"
+    r"|^=+ (?!.*\b(?:failed|errors?)\b).*\b\d+ passed\b.* in [\d.]+s|^# Out of bounds values : 0 OK"
 )
-"""The results of `vllm bench throughput`, `latency` and `serve`."""
+"""The results of `vllm bench throughput`, `latency` and `serve`, of pytest and of nccl-tests."""
+_RESULTS = ("Throughput", "Avg latency", "Request throughput", "=", "# Out of bounds")
+_ANSWERED = "Processed prompts: 100%"
+_GONE_AT_EXIT = re.compile(r"Engine core proc \S+ died unexpectedly")
+"""What a client prints as well of an engine that ended before it did, when all was answered."""
 _ERROR_LIKE = re.compile(
     r"\b(?:error|ERROR|fatal|FATAL|[Ff]ailed|FAILED|[Aa]borted|panic|core dumped)\b"
-    r"|(?:\b|[a-z])(?:Error|Exception)\b"
+    r"|(?:\b|[a-z])(?:Error|Exception)\b|[Ee]xit code:? (?!0\b)-?\d"
 )
 _HARMLESS_LEVELS = frozenset({"DEBUG", "INFO", "WARNING"})
 
@@ -98,7 +109,10 @@ class Finding:
     @property
     def rank(self) -> tuple[int, bool, int]:
         """Smaller is nearer to the first cause; equals are decided by the earlier line."""
-        return self.tier, self.quoted, -self.prefixed.depth
+        # The kernel's own log, and warnings before the start, are no parents of what fails later.
+        anywhere = self.tier in (Tier.HARDWARE, Tier.CLUE)
+        depth = 0 if anywhere else self.prefixed.depth
+        return self.tier, self.quoted, -depth
 
 
 @dataclass
@@ -145,26 +159,43 @@ class _Needles:
         ]
         literals = sorted({needle for needle, _ in of_places if needle}, key=len)
         self._everywhere = [place for needle, place in of_places if not needle]
-        self._by_beginning: dict[str, list[tuple[str, int]]] = {}
+        self._of_beginning: dict[str, set[int]] = {}
+        self._longer: dict[str, list[tuple[str, int]]] = {}
         for needle, place in of_places:
             if needle:
                 beginning = next(each for each in literals if needle.startswith(each))
-                self._by_beginning.setdefault(beginning, []).append((needle, place))
-        beginnings = any_of([each.encode() for each in self._by_beginning]).decode()
+                same = self._of_beginning.setdefault(beginning, set())
+                longer = self._longer.setdefault(beginning, [])
+                if needle == beginning:
+                    same.add(place)
+                else:
+                    longer.append((needle, place))
+        beginnings = any_of([each.encode() for each in self._of_beginning]).decode()
         self._any = re.compile(beginnings)
 
-    def places(self, text: str, *, ends_traceback: bool) -> list[int]:
+    def places(self, text: str, place: Place) -> list[int]:
         """Which signatures can match, in their order. The empty needle is for ends of tracebacks."""
-        found = set(self._everywhere) if ends_traceback else set()
+        hit = self._any.search(text) if self._of_beginning else None
+        if hit is None and not place.ends_traceback:
+            return []
+        found = set(self._everywhere) if place.ends_traceback else set()
         beginnings: set[str] = set()
-        hit = self._any.search(text) if self._by_beginning else None
         while hit:
             beginnings.add(hit[0])
             hit = self._any.search(text, hit.start() + 1)  # overlapping ones count
         for beginning in beginnings:
-            candidates = self._by_beginning[beginning]
-            found.update(place for needle, place in candidates if needle in text)
-        return sorted(found)
+            found |= self._of_beginning[beginning]
+            for needle, longer in self._longer[beginning]:
+                if needle in text:
+                    found.add(longer)
+        return sorted(found & _admitted(place.file, place.ends_traceback, place.deliberate))
+
+
+@lru_cache(maxsize=4096)
+def _admitted(file: str, ends_traceback: bool, deliberate: bool) -> frozenset[int]:
+    """The places of the signatures that may match a line that stands there."""
+    place = Place(frozenset(), file, ends_traceback, deliberate)
+    return frozenset(index for index, signature in enumerate(SIGNATURES) if signature.admits(place))
 
 
 _NEEDLES = _Needles(max(Tier))
@@ -182,6 +213,7 @@ class _Scanner:
         self._prefixes = Prefixes()
         self._phase = {phase} if phase else set()
         self._loading_failed = False
+        self._answered = False
 
     def run(self, stream: BinaryIO) -> Scan:
         reader = LogReader(stream, lambda: self._tracebacks.any_open)
@@ -203,7 +235,9 @@ class _Scanner:
         prefixed = self._prefixes.split(line.raw)
         # A process that logs a traceback and prints it as well does both at once.
         # What SGLang prints below its first line has no prefix.
-        process = "" if prefixed.process.startswith(("TP", "DP", "PP", "EP")) else prefixed.process
+        process = prefixed.process
+        if process and process.startswith(("TP", "DP", "PP", "EP")):
+            process = ""
         printer = f"{process} {prefixed.level}"
         inside, ends_traceback = self._tracebacks.follow(printer, prefixed.text)
         if inside:
@@ -213,6 +247,8 @@ class _Scanner:
             return
         if ends_traceback:
             prefixed = prefixed._replace(text=prefixed.text.lstrip())
+        if "exception=" in prefixed.text and (held := _HELD.search(prefixed.text)):
+            prefixed = prefixed._replace(text=f"{held['type']}: {held['message']}")
         place = self._tracebacks.place(printer, ends_traceback=ends_traceback)
         if ends_traceback and not _AT_EXIT.isdisjoint(place.frames):  # its cause came before
             self._scan.alarm = self._scan.alarm or line
@@ -240,8 +276,9 @@ class _Scanner:
         stated = log_facts(text)
         if stated and (self._scan.cause is None or "built_for" in stated):
             self._scan.log_facts |= stated
-        if ("hroughput" in text or "latency: " in text) and _WORKED.search(text):
+        if text.startswith(_RESULTS) and _WORKED.search(text):
             self._scan.worked, self._scan.cause = True, None
+        self._answered = self._answered or text.startswith(_ANSWERED)
         if "load" in text and self._scan.cause and _LOADING_FAILED.search(text):
             self._loading_failed = True
         if level in _HARMLESS_LEVELS:
@@ -250,7 +287,7 @@ class _Scanner:
             self._note_error(line, text)
 
     def _note_error(self, line: Line, text: str) -> None:
-        if _NOISE.search(text):
+        if _NOISE.search(text) or (self._answered and _GONE_AT_EXIT.search(text)):
             self._scan.alarm = self._scan.alarm or line
         else:
             self._scan.last_error = line
@@ -326,15 +363,19 @@ def _match(line: Line, prefixed: Prefixed, place: Place, limit: Tier) -> Finding
     harmless = prefixed.level in _HARMLESS_LEVELS
     # From CAUSE on a signature of a weaker tier may stand first in the table: all are asked.
     needles = _WARNING_NEEDLES if harmless else _GRAVE_NEEDLES.get(limit, _NEEDLES)
-    places = needles.places(text, ends_traceback=place.ends_traceback)
-    if not places or _NOISE.search(text):
-        return None
-    quoted = _WRAPPER.search(text) is not None
+    places = needles.places(text, place)
     for signature in (SIGNATURES[each] for each in places):
-        if quoted and signature.failure_class == "python_bug":
+        match = signature.search(text, place.frames)
+        if match is None:
             continue
-        match = signature.search(text, place)
-        if match is not None:
-            found = Finding(line, prefixed, signature, facts_of(match), place, quoted)
-            return found if found.tier <= limit else None
+        is_bug = signature.failure_class == "python_bug"
+        if signature.tier > limit and not is_bug:
+            return None  # of many equal lines only the first counts
+        quoted = _WRAPPER.search(text) is not None
+        if quoted and is_bug:
+            continue
+        if _NOISE.search(text):
+            return None
+        found = Finding(line, prefixed, signature, facts_of(match), place, quoted)
+        return found if found.tier <= limit else None
     return None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cached_property, lru_cache
+from functools import cached_property
 
-from slidesparse_bench.failures.trace import NOWHERE, Place
+from slidesparse_bench.failures.trace import Place
 
 
 class Tier(IntEnum):
@@ -43,11 +44,6 @@ class Tier(IntEnum):
     """Only how a process ended, in the words of its parent."""
 
 
-@lru_cache(maxsize=4096)
-def _is_in(pattern: str, file: str) -> bool:
-    return re.search(pattern, file) is not None
-
-
 @dataclass(frozen=True)
 class Signature:
     """One message that tells a cause.
@@ -81,23 +77,18 @@ class Signature:
     def regex(self) -> re.Pattern[str]:
         return re.compile(self.pattern)
 
-    @cached_property
-    def _may_stand_anywhere(self) -> bool:
-        conditions = (self.within, self.never_within, self.raised_in)
-        return not (any(conditions) or self.ends_traceback or self.deliberate)
+    def admits(self, place: Place) -> bool:
+        """Whether it may match a line that ends like this; which functions ran is not asked yet."""
+        return not (
+            (self.ends_traceback and not place.ends_traceback)
+            or (self.deliberate and not place.deliberate)
+            or (self.raised_in and re.search(self.raised_in, place.file) is None)
+        )
 
-    def search(self, text: str, place: Place = NOWHERE) -> re.Match[str] | None:
-        """The match in this line, if the line stands where this signature may stand."""
-        if self._may_stand_anywhere:
-            return self.regex.search(text)
-        if self.within and self.within.isdisjoint(place.frames):
+    def search(self, text: str, frames: AbstractSet[str] = frozenset()) -> re.Match[str] | None:
+        """The match in this line, if one of the functions that ran is asked for, and none forbidden."""
+        if self.within and self.within.isdisjoint(frames):
             return None
-        if not self.never_within.isdisjoint(place.frames):
-            return None
-        if self.ends_traceback and not place.ends_traceback:
-            return None
-        if self.deliberate and not place.deliberate:
-            return None
-        if self.raised_in and not _is_in(self.raised_in, place.file):
+        if self.never_within and not self.never_within.isdisjoint(frames):
             return None
         return self.regex.search(text)

@@ -8,6 +8,7 @@ and from the logs of the public SlideSparse runs.
 
 from __future__ import annotations
 
+from slidesparse_bench.failures import overflow
 from slidesparse_bench.failures.placed import PLACED
 from slidesparse_bench.failures.signature import Signature, Tier
 
@@ -123,20 +124,37 @@ _HARDWARE = (
             "GPU Hang",
             "GPU hang",
             "row remap",
+            "GPU reset begin",
+            "signaled seq",
+            "rpcSendMessage failed",
+            "rpcRecvPoll",
+            "NV_ERR_",
+            "DeviceLost",
+            "DEVICE_LOST",
+            "DEVICE_REMOVED",
         ),
         tier=Tier.HARDWARE,
         pattern=r"fallen off the bus|GPU is lost|GPU_IS_LOST|GPU requires reset|[rR]mInitAdapter failed"
         r"|Unable to determine the device handle for (?:GPU|gpu).*(?:Unknown Error|lost)|GPU [Hh]ang"
-        r"|device requires reset|row remap\w* (?:failure|failed)",
+        r"|device requires reset|row remap\w* (?:failure|failed)"
+        # The driver's calls to the firmware; amdgpu, Vulkan, DirectX and Level Zero.
+        r"|NVRM: .*\brpc(?:SendMessage failed|RecvPoll timed ?out)"
+        r"|NV_ERR_(?:GPU_IN_FULLCHIP_RESET|GPU_IS_LOST|RESET_REQUIRED)"
+        r"|\bring \S+ timeout, signaled seq|GPU reset begin|\bErrorDeviceLost\b"
+        r"|[A-Z]_(?:DEVICE_LOST|DEVICE_REMOVED)\b",
         example="pynvml.NVMLError_GpuIsLost: GPU is lost",
         hint="The driver no longer reaches the device.",
     ),
     Signature(
         id="uncorrectable_error",
         failure_class="gpu_lost",
-        needles=("ncorrectable", "ECC_UNCORRECTABLE", "ECCUncorrectable", "ouble bit", "ouble Bit"),
+        needles=(
+            *("ncorrectable", "ECC_UNCORRECTABLE", "ECCUncorrectable"),
+            *("ouble bit", "ouble Bit", "ulti-bit", "ulti-Bit", "ultibit"),
+        ),
         tier=Tier.HARDWARE,
-        pattern=r"(?i)uncorrectable (?P<what>ECC|NVLink) error|ECC_?UNCORRECTABLE|double bit ecc",
+        pattern=r"(?i)uncorrectable (?:ECC|NVLink|hardware|memory|HBM|SRAM|DRAM) error|ECC_?UNCORRECTABLE"
+        r"|(?:double|multi)[- ]?bit ecc",
         example="RuntimeError: CUDA error: uncorrectable ECC error encountered",
         hint="The device's memory or link returned data that could not be corrected.",
     ),
@@ -146,10 +164,11 @@ _ASSERTIONS = (
     Signature(
         id="kernel_assertion",
         failure_class="device_assert",
-        needles=("thread: [",),
+        needles=("thread: [", "evice-side assertion "),
         tier=Tier.ASSERTION,
-        pattern=r"block: \[[\d, ]+\], thread: \[[\d, ]+\],? Assertion [`'\"](?P<assertion>.+?)"
-        r"[`'\"] failed",
+        # CUDA's, and HIP's.
+        pattern=r"(?:block: \[[\d, ]+\], thread: \[[\d, ]+\],? A|[Dd]evice-side a)ssertion "
+        r"[`'\"](?P<assertion>.+?)[`'\"] failed",
         example="/pytorch/aten/src/ATen/native/cuda/Indexing.cu:1553: indexSelectLargeIndex: "
         "block: [983,0,0], thread: [28,0,0] Assertion `srcIndex < srcSelectDimSize` failed.",
         hint="GPU code checked `{assertion}` and found it false.",
@@ -178,10 +197,12 @@ _HOST_MEMORY = (
             "roup out of memory",
             "OOMKilled",
             "low on resource: memory",
+            "the OOM killer",
         ),
         pattern=r"Killed process (?P<pid>\d+)(?: \((?P<process>[^)]*)\))?(?:.*?anon-rss:"
         r"(?P<resident_gib>\d+ ?kB))?|oom-kill:|oom_kill_process|[Cc]group out of memory"
-        r"|oom[-_]kill event|OOMKilled|low on resource: memory",
+        r"|oom[-_]kill event|OOMKilled|low on resource: memory|unit has been killed by the OOM killer"
+        r"|Failed with result 'oom-kill'",
         example="[90211.113412] Out of memory: Killed process 3120 (VLLM::EngineCor) "
         "total-vm:98304000kB, anon-rss:62014200kB, file-rss:2048kB, shmem-rss:0kB",
         hint="The kernel killed process {pid} ({process}), which held {resident} of host memory.",
@@ -206,20 +227,51 @@ _HOST_MEMORY = (
         pattern=r"No space left on device.*?'?/?(?:psm_|torch_\d|sem[.-]|nccl-|pym-|shm)"
         r"|insufficient shared memory \(shm\)|failed to extend /dev/shm/"
         r"|/dev/shm.*No space left on device|No space left on device.*/dev/shm"
-        r"|unable to (?:open|write to|mmap|resize|allocate).*shared memory",
+        r"|unable to (?:open|write to|mmap|resize|allocate).*shared memory"
+        r"|[Ii]nsufficient space in .*(?:shm|--ipc=host)",
         example="OSError: [Errno 28] No space left on device: '/psm_3f9a1c2b'",
         hint="Shared memory (/dev/shm) is full; it is host memory with a limit of its own.",
     ),
     Signature(
         id="pinned_memory",
         failure_class="oom_host",
-        needles=("out of memory",),
+        needles=("out of memory", "OutOfMemoryError", "Registering memory failed"),
         within=frozenset({"pin_memory", "_pin_memory", "is_pin_memory_available"}),
-        pattern=r"CUDA error: out of memory|OutOfMemoryError",
+        pattern=r"CUDA error: out of memory|OutOfMemoryError|Registering memory failed",
         example='Traceback (most recent call last):\n  File "/opt/vllm/v1/worker/block_table.py", '
         'line 41, in __init__\n    self.cpu = torch.zeros(n).pin_memory()\n  File "/opt/torch/'
         '_tensor.py", line 9, in pin_memory\ntorch.AcceleratorError: CUDA error: out of memory',
         hint="Host memory could not be pinned.",
+    ),
+    Signature(
+        id="pinned_allocation",
+        failure_class="oom_host",
+        needles=(
+            "ostAlloc",
+            "MallocHost",
+            "AllocHost",
+            "ostRegister",
+            "HostMalloc",
+            "on host",
+            "pinned",
+        ),
+        # TensorFlow tries again with less.
+        tier=Tier.PLACED,
+        # llama.cpp goes on without pinned memory.
+        pattern=r"^(?!ggml_).*?(?:\b(?:cu|hip)\w*(?:HostAlloc|MallocHost|AllocHost|HostRegister|HostMalloc)\b"
+        r".*?(?:fail|out of memory|[Ee]rror)|[Ff]ailed to alloc(?:ate)? .{0,60}?(?:on host|pinned|page-locked)"
+        r"|(?:[Cc]ould not|[Cc]annot|[Uu]nable to) (?:allocate|pin) .{0,40}?(?:pinned|page-locked|host memory))",
+        example="cudaMallocHost failed: cudaErrorMemoryAllocation: out of memory",
+        hint="Host memory could not be pinned.",
+    ),
+    Signature(
+        id="child_killed",
+        failure_class="oom_host",
+        needles=("killed by signal",),
+        tier=Tier.PLACED,
+        pattern=r"killed by signal:? (?P<signal>Killed|SIGKILL|9\b|Bus error|SIGBUS)",
+        example="RuntimeError: DataLoader worker (pid 164244) is killed by signal: Killed.",
+        hint="A child process ended with `{signal}`: as a rule host memory or /dev/shm ran out.",
     ),
     Signature(
         id="cpu_allocator",
@@ -356,6 +408,17 @@ _DEVICE_MEMORY = (
         hint=_OOM_HINT,
     ),
     Signature(
+        id="out_of_memory_while_loading",
+        failure_class="oom_weights",
+        needles=("out of memory",),
+        pattern=r"(?:\bload_(?:model|weights?|checkpoint|single_module)\w*|[Ll]oading (?:the )?(?:model|weights?"
+        rf"|checkpoint))\b.*?{_TORCH_OOM}",
+        example="[TRT-LLM] [RANK 2] [E] Error executing load_single_module with args "
+        "('model.layers.9.mlp.gate_up_proj', Linear()): CUDA out of memory. Tried to allocate 40.00 MiB. "
+        "GPU 0 has a total capacity of 22.07 GiB of which 20.62 MiB is free.",
+        hint=_OOM_HINT,
+    ),
+    Signature(
         id="out_of_memory",
         failure_class="oom_device",
         needles=("out of memory.",),
@@ -424,6 +487,8 @@ _DEVICE_MEMORY = (
             "OUT_OF_RESOURCES",
             "ailed to allocate",
             "OutOfMemory",
+            "in memory space hbm",
+            "RESOURCE_EXHAUSTED",
         ),
         pattern=r"(?:CUDA|HIP|[Cc]uda)(?: driver| runtime)? [Ee]rror:? ?(?:\(?\d+\)? ?)?:? ?\(?'?out of memory"
         r"|OUT_OF_DEVICE_MEMORY|HSA_STATUS_ERROR_OUT_OF_RESOURCES|cudaMalloc failed: out of memory"
@@ -431,7 +496,8 @@ _DEVICE_MEMORY = (
         r"|cudaErrorMemoryAllocation|hipErrorOutOfMemory|torch\.(?:cuda\.)?OutOfMemoryError"
         r"|(?:CUDA|HIP|XPU|NPU) out of memory|[Aa]llocation on device \w* ?would exceed"
         r"|[Ff]ailed to allocate (?:CUDA|ROCm|HIP|GPU|device)\w* (?:buffer|memory)"
-        r"|[Ee]rror [Cc]ode \d+: (?:OutOfMemory|Cuda Runtime \(out of memory)",
+        r"|[Ee]rror [Cc]ode \d+: (?:OutOfMemory|Cuda Runtime \(out of memory)"
+        r"|in memory space hbm|RESOURCE_EXHAUSTED: (?:Out of memory|Failed to allocate|Error (?:alloc|load))",
         example="torch.AcceleratorError: CUDA error: out of memory",
     ),
 )
@@ -578,48 +644,8 @@ _ADDRESSES = (
     Signature(
         id="index_exceeds_int32",
         failure_class="int32_index_overflow",
-        needles=(
-            "32BitIndexMath",
-            "int32",
-            "INT_MAX",
-            "214748364",
-            "but got N=-",
-            "2^31",
-            "2**31",
-            "to C int",
-            "to C long",
-            "index -2",
-            "32-bit",
-            "32 bit",
-            "numeric_limits<int",
-            "negative dimension",
-            "type int",
-            "eger overflow",
-            "for int32",
-            "eger out of range",
-            "too large for",
-            "max_int",
-            "int_max",
-            "INT32_MAX",
-        ),
-        pattern=r"canUse32BitIndexMath.*got false"
-        r"|[Ss]calar (?P<value>-?\d+) is out of range for type int32"
-        r"|cannot be converted to type int32|int32(?:_t)? (?:index )?overflow"
-        r"|more than INT_MAX elements"
-        r"|(?:at most|less than(?: or equal to)?|<=?|exceeds?) ?(?:2147483647|INT_MAX|2\^31|2\*\*31)"
-        r"|Python int too large to convert to C (?:int|long)\b"
-        r"|index (?P<index>-[12]\d{9}) is out of (?:bounds|range)"
-        r"|(?:fit|fits|fitted|exceeds?|overflow\w*|larger than|too large|beyond|greater than|requires?"
-        r"|only supports?).{0,40}\b32[- ]bit\b|\b32[- ]bit (?:index\w*|addressing|offset\w*|signed "
-        r"int\w*|int\w*) .{0,40}(?:exceed|overflow|limit|too large)|numeric_limits<int(?:32_t)?>::max"
-        r"|(?:smaller|less|larger|greater|more) than (?:or equal to )?2(?:\*\*|\^)31"
-        r"|converted to type int(?:32_t)? without overflow|(?<!\d)-?2147483648\b|but got N=-\d{9}"
-        r"|negative dimension -[12]\d{9}|out of bounds for int32|exceeds? (?:the )?int32"
-        r"|[Ii]nteger overflow|int32(?:_t)? (?:range|limit|max)|^RuntimeError: integer out of range$"
-        # An output or an index of 32 bits, and the size it was to hold; THC's copy of a tensor.
-        r"|\b32[- ]bit\b.{0,40}?\b(?:but|got) (?:\w+ ){0,3}(?:is )?\d{10,}|representable by 32-bit"
-        r"|[Tt]ensor sizes too large for |\b(?:max(?:imum)?|limit)\b(?: \w+){0,2}:? 2147483647\b"
-        r"|(?:exceeds?|than|at most|<=?) (?:the )?(?:max_int|int_max|INT32_MAX)\b",
+        needles=overflow.NEEDLES,
+        pattern=overflow.PATTERN,
         example="RuntimeError: Expected canUse32BitIndexMath(input) && "
         "canUse32BitIndexMath(output) to be true, but got false.",
         hint="A tensor of this step has more elements than a 32-bit index can reach "
@@ -633,11 +659,19 @@ _ADDRESSES = (
             "ILLEGAL_ADDRESS",
             "IllegalAddress",
             "access fault by GPU",
-            "Warp Illegal Address",
-            "CUDA_EXCEPTION_14",
+            " Address",
+            "CUDA_EXCEPTION_",
+            "Invalid __",
+            "fault from GPU",
+            "is out of range",
         ),
+        # What cuda-gdb calls its exceptions, compute-sanitizer the accesses, the drivers of Intel and
+        # Ascend the fault.
         pattern=r"(?i:illegal memory access)|CUDA_ERROR_ILLEGAL_ADDRESS|ErrorIllegalAddress"
-        r"|Memory access fault by GPU|Warp Illegal Address|CUDA_EXCEPTION_14",
+        r"|Memory access fault by GPU|(?:Lane|Warp|Device|Cluster) (?:Illegal|Out-of-range|Invalid) "
+        r"Address|CUDA_EXCEPTION_(?:1|5|7|10|14|15|17)\b|Segmentation fault from GPU at"
+        r"|Invalid __(?:global|shared|local)__ (?:read|write|atomic)"
+        r"|address of the \w+ instruction is out of range",
         example=_ENGINE + "RuntimeError: Triton Error [CUDA]: an illegal memory access was "
         "encountered",
     ),
@@ -662,9 +696,10 @@ _ARCHITECTURE = (
             "NO_BINARY_FOR_GPU",
             "NoKernelImage",
             "invalid device function",
+            "no device code",
         ),
         pattern=r"no kernel image is available|NO_BINARY_FOR_GPU|ErrorNoKernelImageForDevice"
-        r"|invalid device function",
+        r"|invalid device function|no device code (?:compatible|for)",
         example="torch.AcceleratorError: CUDA error: no kernel image is available for execution on "
         "the device",
         hint="The installed build has no machine code for this GPU.",
@@ -723,11 +758,13 @@ _ARCHITECTURE = (
             "LLVM ERROR: Cannot select",
             "requires .target sm_",
             "not supported on .target",
+            "computeCapability",
         ),
         pattern=r"Value '(?P<arch>sm_\w+)' is not defined for option 'gpu-name'"
         r"|Found (?P<gpu>.+?) which is too old to be supported by the triton"
         r"|requires \.target (?P<needed>sm_\w+)|LLVM ERROR: Cannot select: intrinsic %llvm\.nvvm"
-        r"|not supported on \.target '(?P<target>sm_\w+)'",
+        r"|not supported on \.target '(?P<target>sm_\w+)'"
+        r"|[Aa]ssert\w* .*\bcomputeCapability\b[^\"]*\bnot supported",
         example="ptxas fatal   : Value 'sm_121a' is not defined for option 'gpu-name'",
         hint="The compiler in this build does not know the GPU.",
     ),
@@ -979,6 +1016,18 @@ _ENVIRONMENT = (
         hint="The NVIDIA driver is older than the installed CUDA build needs.",
     ),
     Signature(
+        id="extension_not_loaded_warning",
+        failure_class="driver_or_env",
+        needles=("Failed to import from",),
+        tier=Tier.CLUE,
+        counts_as_warning=True,
+        pattern=r"Failed to import from (?P<extension>\S+) with \w+\(.*(?:not found \(required by|undefined symbol"
+        r"|cannot open shared object)",
+        example="WARNING 07-17 20:03:10 _custom_ops.py:14] Failed to import from vllm._C with ImportError"
+        '("libcudart.so.12: cannot open shared object file: No such file or directory")',
+        hint="The compiled extension {extension} does not fit the libraries that are installed.",
+    ),
+    Signature(
         id="driver_too_old_warning",
         failure_class="driver_or_env",
         needles=("driver on your system is too old",),
@@ -1069,6 +1118,8 @@ _ENVIRONMENT = (
         id="operator_missing",
         failure_class="driver_or_env",
         needles=("_OpNamespace", "does not exist", "Could not run '"),
+        # Why the extension is not there may stand in a warning before.
+        tier=Tier.CLUE,
         pattern=r"'_OpNamespace' '(?P<namespace>\w+)' object has no attribute '(?P<operator>\w+)'"
         r"|operator (?P<missing_operator>\w+::\w+) does not exist"
         r"|Could not run '(?P<not_built>\w+::\w+)' with arguments from the '\w+' backend",
@@ -1280,10 +1331,22 @@ _COMPILATION = (
         "{limit_bytes} per block.",
     ),
     Signature(
+        id="shared_memory_of_kernel",
+        failure_class="compile_failure",
+        needles=("hared memory", "in memory space"),
+        # XLA names the memory of the core.
+        pattern=r"Ran out of memory in memory space (?!hbm)\w+|"
+        r"[Ss]hared memory\b.{0,60}?\bexceeds? (?:the )?(?:\w+ )?(?:limit|max\w*)"
+        r"|bytes of shared memory\b.{0,40}\b(?:only|exceeds?|limit|maximum)",
+        example="RuntimeError: Requested shared memory (131072 bytes) exceeds device limit (101376 "
+        "bytes). Consider reducing block size or shared memory usage.",
+        hint="A kernel asks for more shared memory than a block of this GPU has.",
+    ),
+    Signature(
         id="ptxas",
         failure_class="compile_failure",
         needles=("ptxas", "PTXASError", "PTX codegen error"),
-        pattern=r"ptxas (?:fatal|error)|ptxas .*; error +:|`?ptxas`? (?:exited|failed) with (?:error|code)"
+        pattern=r"ptxas (?:fatal|error)|ptxas .*; error +:|`?ptxas`? (?:exited|failed) with (?:\S+ )?(?:error|code)"
         r"|PTXASError|PTX codegen error",
         example="triton.runtime.errors.PTXASError: PTXAS error: Internal Triton PTX codegen error",
         hint="The PTX assembler refused a generated kernel.",
@@ -1301,8 +1364,10 @@ _COMPILATION = (
             "nvcc fatal",
             "NVRTC",
             "jit/",
+            "jit build",
+            "JIT build",
         ),
-        pattern=r"Error compiling objects for extension|(?:NVCC|NVRTC|nvcc|hipcc) compilation (?:failed|error)"
+        pattern=r"(?i:failed jit build|jit (?:build|compilation) failed)|Error compiling objects for extension|(?:NVCC|NVRTC|nvcc|hipcc) compilation (?:failed|error)"
         r"|\.(?:cuh?|h|hpp|cc|cpp|c):\d+:\d+: fatal error: (?P<message>.+)|[Nn]inja build failed"
         r"|ninja: build stopped|Error building extension "
         r"'(?P<extension>\w+)'|nvcc fatal|NVRTC[_ ](?:ERROR|error)"
@@ -1334,12 +1399,21 @@ _COMPILATION = (
             "/llvm",
             "/mlir/",
             "expected size",
+            "CompilationError: at ",
         ),
         pattern=r"^triton\.(?:compiler\.errors|runtime\.errors)\.\w+|PassManager::run failed"
         r"|LLVM ERROR: |failed to legalize operation|error: .*MLIR pass|/(?:llvm|mlir)[\w-]*/.*: Assertion|^AssertionError: expected size \d+==\d+, stride"
-        r"|^triton\.\w+(?:\.\w+)*Error",
+        r"|^triton\.\w+(?:\.\w+)*Error|^CompilationError: at \d+:\d+:",
         example="triton.compiler.errors.CompilationError: at 31:15: arange's range must be a power "
         "of 2",
+    ),
+    Signature(
+        id="kernel_language",
+        failure_class="compile_failure",
+        needles=("DSL", "nternal compiler error", " ICE "),
+        pattern=r"\bDSL(?!Cuda)\w*Error\b|[Ii]nternal compiler error|\bICE\b.*(?:[Ff]ail|[Ee]rror)",
+        example="cutlass.base_dsl.common.DSLRuntimeError: DSLRuntimeError: ICE IR Verification Failed",
+        hint="The compiler of a kernel language failed.",
     ),
     Signature(
         id="inductor",
@@ -1462,7 +1536,7 @@ _DISTRIBUTED = (
             "ncclUnhandledCudaError",
             "RCCL error",
         ),
-        pattern=r"R?NCCL [Ee]rror(?: \d+)?(?: in)?: ?(?P<message>.*)|RCCL error"
+        pattern=r"R?NCCL [Ee]rror(?: \d+)?(?:(?: in)?:| \S+:\d+) ?(?P<message>.*)|RCCL error"
         r"|nccl(?:System|Internal|InvalidUsage|UnhandledCuda)Error",
         example="(VllmWorker rank=1 pid=4244) ERROR 01-26 10:00:00 [multiproc_executor.py:511] "
         "RuntimeError: NCCL error: unhandled system error (run with NCCL_DEBUG=INFO for details)",
@@ -1510,7 +1584,8 @@ _DISTRIBUTED = (
         pattern=r"DistBackendError|DistNetworkError|DistStoreError|server socket has failed to "
         r"listen|[Aa]ddress already in use|[Gg]loo connect\w* failed|gloo/transport/.*(?:timed out"
         r"|[Ee]rror)|Failed to connect to GCS|Could not find any running Ray instance"
-        r"|Duplicate GPU detected|NCCL WARN Bootstrap|nvshmem\w*.{0,40}fail|TCPStore.{0,40}(?:fail|refused)"
+        r"|Duplicate GPU detected|NCCL WARN Bootstrap|nvshmem\w*.{0,40}fail"
+        r"|nvshmem/\S+:\d+: (?:non-zero status|NULL value)|TCPStore.{0,40}(?:fail|refused)"
         r"|process group has not been initialized|parallel group is (?:not|already) initialized"
         r"|wait timeout after \d+ms|Cuda error \S*custom_all_reduce\.cuh?:\d+",
         example="torch.distributed.DistNetworkError: The server socket has failed to listen on any "
@@ -1520,6 +1595,16 @@ _DISTRIBUTED = (
 )
 
 _CUDA = (
+    Signature(
+        id="child_crashed",
+        failure_class="cuda_misc",
+        needles=("killed by signal",),
+        tier=Tier.PLACED,
+        pattern=r"killed by signal:? (?P<signal>Segmentation fault|SIGSEGV|11\b|Aborted|SIGABRT|6\b"
+        r"|Floating point exception|SIGFPE)",
+        example="RuntimeError: DataLoader worker (pid 4243) is killed by signal: Segmentation fault.",
+        hint="Native code of a child process crashed: {signal}.",
+    ),
     Signature(
         id="native_crash",
         failure_class="cuda_misc",
@@ -1537,6 +1622,8 @@ _CUDA = (
             "orrupted",
             "stack smashing",
             "Floating point exception",
+            "0xC0000",
+            "-10737",
             "breakpoint trap",
             "SIGFPE",
         ),
@@ -1546,9 +1633,20 @@ _CUDA = (
         r"|Fatal Python error: (?:Aborted|Floating)|exit ?code\s*:?\s*\(?-(?:11|6)\b"
         r"|'[\w.-]+': -(?:11|6)\b|double free or corruption|\b(?:free|malloc|munmap_chunk|realloc)\(\): "
         r"|corrupted (?:size|double-linked|unsorted)|stack smashing|^Floating point exception"
-        r"|^Aborted\b|^Trace/breakpoint trap",
+        r"|^Aborted\b|^Trace/breakpoint trap"
+        # Windows: an access violation, a fast fail, an illegal instruction, a full stack.
+        r"|\b0x[cC]0000(?:005|409|01[dD]|0[fF][dD])\b|-1073(?:741819|740791|741795|741571)\b",
         example="Fatal Python error: Segmentation fault",
         hint="Native code crashed; the frames below the line name the library.",
+    ),
+    Signature(
+        id="driver_abort",
+        failure_class="cuda_misc",
+        needles=("Abort was called",),
+        tier=Tier.PLACED,
+        pattern=r"^Abort was called at \d+ line in file",
+        example="Abort was called at 288 line in file:",
+        hint="The driver of the GPU ended the process; the next line of the log names its source.",
     ),
     Signature(
         id="illegal_instruction_host",
@@ -1584,8 +1682,13 @@ _CUDA = (
     Signature(
         id="cutlass_internal",
         failure_class="cuda_misc",
-        needles=("Error Internal", "kErrorInternal", "Error Workspace Null", "TMA desc"),
-        pattern=r"Error Internal\b|kErrorInternal|Error Workspace Null|initialize the TMA desc",
+        needles=(
+            *("Error Internal", "kErrorInternal", "Error Workspace Null", "TMA desc"),
+            *("running GEMM", "cutlass", "gemm", "GEMM"),
+        ),
+        pattern=r"Error Internal\b|kErrorInternal|Error Workspace Null|initialize the TMA desc"
+        r"|[Ee]rror occurred when (?:running|computing|getting) \w*GEMM"
+        r"|[Ff]ailed to (?:run|launch|initialize) (?:\w+ ){0,4}(?:cutlass|gemm|GEMM)",
         example="RuntimeError: Error Internal",
         hint="A CUTLASS kernel could not be set up or run.",
     ),

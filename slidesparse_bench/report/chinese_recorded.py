@@ -373,6 +373,22 @@ RECORDED = {
     "The network between the ranks failed.": "各 rank 之间的网络发生故障。",
     "NCCL reported: {message}.": "NCCL 报告：{message}。",
     "NCCL warned: {message}": "NCCL 警告：{message}",
+    "A child process ended with `{signal}`: as a rule host memory or /dev/shm ran out.": (
+        "子进程以 `{signal}` 结束：通常是主机内存或 /dev/shm 耗尽。"
+    ),
+    "Native code of a child process crashed: {signal}.": "子进程的原生代码崩溃：{signal}。",
+    "The compiler of a kernel language failed.": "kernel 语言的编译器失败。",
+    "A kernel asks for more shared memory than a block of this GPU has.": (
+        "kernel 请求的共享内存超过了该 GPU 一个 block 的上限。"
+    ),
+    "The driver of the GPU ended the process; the next line of the log names its source.": (
+        "GPU 驱动结束了进程；日志的下一行指出其源文件。"
+    ),
+    "The accelerator reported: {message}": "加速器报告：{message}",
+    "Compiling failed: {message}": "编译失败：{message}",
+    "The compiled extension {extension} does not fit the libraries that are installed.": (
+        "已编译的扩展 {extension} 与所安装的库不匹配。"
+    ),
     "Native code crashed; the frames below the line name the library.": (
         "原生代码崩溃；该行之下的栈帧指明了所在的库。"
     ),
