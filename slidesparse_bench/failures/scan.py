@@ -32,6 +32,8 @@ _WRAPPER = re.compile(
     r"|Task finished unexpectedly|CalledProcessError|ProcessExitedException|WorkerCrashedError"
     r"|Engine core proc(?:ess)? \S+ died|[Cc]hild (?:process|job).*failed|Failed to start (?:engine|server)"
     r"|DPEngineCore proc|ExecutorDied|leader process.*died|Server process (?:exited|died)"
+    # An exception that could not be raised again, for want of its arguments.
+    r"|(?:Error|Failed|Exception)\.__init__\(\) missing \d+ required"
 )
 """What parents print when a child is gone: never a cause, at most a quotation of one."""
 

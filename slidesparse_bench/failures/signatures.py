@@ -1077,7 +1077,7 @@ _ENVIRONMENT = (
         id="library_missing",
         failure_class="driver_or_env",
         needles=("cannot open shared object file", "undefined symbol", "' not found (required by"),
-        pattern=r"(?P<library>[\w.+/-]{1,300}\.so[\w.]*): (?:cannot open shared object file"
+        pattern=r"(?P<library>[\w.+/-]{1,300}\.so[\w.]*)(?: \(deleted\))?: (?:cannot open shared object file"
         r"|undefined symbol: (?P<symbol>\w+))"
         r"|version `?(?P<version>[\w.]+)' not found \(required by",
         example="ImportError: /opt/vllm/_C.abi3.so: undefined symbol: "
@@ -1419,7 +1419,7 @@ _COMPILATION = (
         id="inductor",
         failure_class="compile_failure",
         needles=("torch._inductor.exc", "torch._dynamo.exc", "BackendCompilerFailed", "torch.fx"),
-        pattern=r"^(?!.*(?:CUDA|HIP|cuda|Triton) [Ee]rror|.*raised:\s*$).*?(?:"
+        pattern=r"^(?!.*(?:CUDA|HIP|cuda|Triton) [Ee]rror|.*raised:\s*$|.*__init__\(\) missing).*?(?:"
         r"torch\._inductor\.exc\.(?P<exception>\w+)|torch\._dynamo\.exc\.(?P<error>\w+)"
         r"|BackendCompilerFailed|torch\.fx\.experimental\.symbolic_shapes\.\w+)",
         example=_ENGINE + "torch._inductor.exc.InductorError: LoweringException: AssertionError: "
