@@ -300,3 +300,20 @@ def test_engine_that_ends_before_its_client_is_noise_when_all_was_answered(tmp_p
     assert classify_log_file(log)["class"] == "success_noise"
     log.write_text(f"Processed prompts:  50%|█████     | 1/2\n{gone}\n", encoding="utf-8")
     assert classify_log_file(log)["class"] == "unknown"
+
+
+def assertions(count: int) -> list[str]:
+    own = "IndexKernel.cu:402: f: block: [{n},0,0], thread: [{n},0,0] Assertion `a <= b` failed."
+    return [own.format(n=n) for n in range(count)]
+
+
+def test_assertion_that_every_thread_prints_is_its_first_line():
+    failure = found(assertions(3000))
+    assert (failure.failure_class, failure.root_cause) == ("device_assert", assertions(1)[0])
+
+
+def test_what_stands_behind_a_flood_of_one_cause_is_read():
+    lost = "NVRM: Xid (PCI:0000:3b:00): 79, pid=4243, GPU has fallen off the bus."
+    assert found([*assertions(50), lost]).failure_class == "gpu_lost"
+    between = [*assertions(50), lost, *assertions(50)]
+    assert found(between).root_cause == lost

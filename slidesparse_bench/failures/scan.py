@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import string
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -204,6 +205,9 @@ _NEEDLES = _Needles(max(Tier))
 _GRAVE_NEEDLES = {tier: _Needles(tier) for tier in Tier if tier <= Tier.ASSERTED}
 _WARNING_NEEDLES = _Needles(max(Tier), of_warnings=True)
 _ANY_TIER = max(Tier)
+_WITHOUT_DIGITS = str.maketrans("", "", string.digits)
+"""Every thread of a kernel prints the assertion that failed: lines that differ from the cause just
+before them in numbers only say nothing new, and a million of them are passed over."""
 _MATCHED_CHARACTERS = 8192
 """How much of a very long line is searched; whole lists of weights stand on one line."""
 
@@ -219,8 +223,15 @@ class _Scanner:
 
     def run(self, stream: BinaryIO) -> Scan:
         reader = LogReader(stream, lambda: self._tracebacks.any_open)
+        flood = None
         for line in reader:
+            if flood is not None:
+                if line.raw.translate(_WITHOUT_DIGITS) == flood:
+                    continue
+                flood = None
             self._take(line)
+            if self._scan.cause is not None and self._scan.cause.line is line:
+                flood = line.raw.translate(_WITHOUT_DIGITS)
         self._scan.last = reader.last
         if self._scan.cause is not None:
             self._scan.cause = self._settle(self._scan.cause)
