@@ -22,6 +22,7 @@ from slidesparse_bench import __version__
 from slidesparse_bench.errors import UsageError
 from slidesparse_bench.records import RunRecord
 from slidesparse_bench.redact import redact, redact_json
+from slidesparse_bench.step_kernels import STEP_KERNELS
 from slidesparse_bench.store import ENVIRONMENT, JOURNAL, MATRIX, PLAN, RESULTS, STATUS, Store
 from slidesparse_bench.units import MIB
 from slidesparse_bench.wire import (
@@ -42,7 +43,7 @@ LONGEST_LOG_BYTES = 20 * MIB
 """A longer log is published as its beginning and its end, half of this each."""
 
 RUN_FILES = (MATRIX, PLAN, ENVIRONMENT, STATUS, JOURNAL, RESULTS)
-WORKER_FILES = (REQUEST, RESULT, ATTEMPT, PHASES, TELEMETRY, LOG, SOURCE)
+WORKER_FILES = (REQUEST, RESULT, STEP_KERNELS, ATTEMPT, PHASES, TELEMETRY, LOG, SOURCE)
 WORKER_FOLDERS = ("cells/*/attempt-*", "engines/*")
 """What is published. A list, not what happens to be there: nothing slips in unseen."""
 

@@ -14,8 +14,11 @@ STEP_KERNELS = "kernels.json"
 _GEMM = re.compile(r"gemm|nvjet|xmma|scaled_mm|device_kernel", re.IGNORECASE)
 """cuSPARSELt and cuBLASLt: `sm90_xmma_sparse_gemm_...`, `nvjet_...`; CUTLASS names a kernel after its
 template, `cutlass::device_kernel<...GemmUniversal...>`."""
-_NO_GEMM = re.compile(r"flash|fmha|attention|triton_", re.IGNORECASE)
-"""Attention kernels are built of CUTLASS too, and Triton's names list what they are fused of."""
+_ATTENTION = re.compile(r"flash|fmha|attention", re.IGNORECASE)
+"""Kernels of attention are built of CUTLASS, too."""
+_QUANTIZATION = re.compile(r"quant", re.IGNORECASE)
+_FUSED = "triton_"
+"""Inductor's names list what a kernel is fused of."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,16 @@ class KernelTime:
     name: str
     calls: int
     time_ms: float
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Device time of one iteration, in ms: `linear_ms` is the products of the decoder layers."""
+
+    linear_ms: float
+    attention_ms: float
+    quantization_ms: float
+    other_ms: float
 
 
 @dataclass(frozen=True)
@@ -38,6 +51,16 @@ class StepKernels:
     def device_ms(self) -> float:
         """Device time of an iteration."""
         return sum(each.time_ms for each in self.kernels) / self.iterations
+
+    def parts_ms(self, layers: int | None) -> Parts:
+        """Device time of an iteration by what it is for; `layers` None: not known."""
+        by_part = {"attention": 0.0, "quantization": 0.0}
+        for each in self.kernels:
+            if part := _part(each.name):
+                by_part[part] += each.time_ms / self.iterations
+        linear_ms = self.linear_ms(layers or 1)
+        other_ms = self.device_ms() - linear_ms - sum(by_part.values())
+        return Parts(linear_ms, by_part["attention"], by_part["quantization"], other_ms)
 
     def linear_ms(self, layers: int) -> float:
         """Device time of an iteration in the products of the decoder layers.
@@ -54,7 +77,16 @@ class StepKernels:
 
 def is_gemm(name: str) -> bool:
     """Whether a kernel of this name is a matrix product that a library computes."""
-    return bool(_GEMM.search(name)) and not _NO_GEMM.search(name)
+    return bool(_GEMM.search(name)) and _FUSED not in name and not _ATTENTION.search(name)
+
+
+def _part(name: str) -> str | None:
+    """`attention` or `quantization`; None for all else."""
+    if _FUSED in name or is_gemm(name):
+        return None
+    if _ATTENTION.search(name):
+        return "attention"
+    return "quantization" if _QUANTIZATION.search(name) else None
 
 
 def write_step_kernels(folder: Path, iterations: int, kernels: Sequence[KernelTime]) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from builders import build_attempt, build_metrics, build_run
 from script_files import load_script
 
 from slidesparse_bench.models import find_architecture
 from slidesparse_bench.records import CellRecord, CellState
+from slidesparse_bench.report import ReportInputs
+from slidesparse_bench.report.document import render
+from slidesparse_bench.report.view import view_of
 from slidesparse_bench.step_kernels import (
     KernelTime,
+    Parts,
     StepKernels,
     is_gemm,
     read_step_kernels,
@@ -122,6 +128,40 @@ def test_the_head_is_no_layer():
     layer, head = KernelTime("nvjet_a", 8, 4.0), KernelTime("nvjet_b", 2, 10.0)
     kernels = StepKernels(2, [layer, head])
     assert (kernels.linear_ms(4), kernels.device_ms()) == (2.0, 7.0)
+
+
+def test_time_of_an_iteration_is_parted_by_what_it_is_for():
+    kernels = [
+        KernelTime(SPARSE_GEMM, 8, 8.0),
+        KernelTime("void flash::flash_fwd_kernel<cutlass::bfloat16_t>", 8, 2.0),
+        KernelTime("_quantize_rows", 8, 1.0),
+        KernelTime("triton_red_fused_rms_norm_quant_flash", 8, 0.5),
+        KernelTime("Memcpy HtoD", 2, 0.5),
+    ]
+    assert StepKernels(2, kernels).parts_ms(4) == Parts(4.0, 1.0, 0.5, 0.5)
+
+
+def test_report_shows_the_parts_of_profiled_cells():
+    cells = {
+        f"{MODEL}.int8.cublaslt.{name}": build_cell(30.0) for name in ("prefill.m512", "decode.m64")
+    }
+    kernels = StepKernels(2, [KernelTime(SPARSE_GEMM, 4 * LAYERS * 2, 40.0)])
+    inputs = ReportInputs(
+        build_run(cells), Path("runs/x"), step_kernels=dict.fromkeys(cells, kernels)
+    )
+    lines = render(view_of(inputs)).partition("## Where the device spends a step")[2].splitlines()
+    rows = [
+        [each.strip() for each in line.strip("| ").split("|")] for line in lines if "`llama" in line
+    ]
+    assert rows[0][1:] == ["30.00", "20.00", "20.00", "0.00", "0.00", "0.00"]
+    assert rows[1][1:] == ["", "20.00", "20.00", "0.00", "0.00", "0.00"]
+
+
+def test_report_without_profiles_says_nothing_of_them():
+    inputs = ReportInputs(
+        build_run({f"{MODEL}.int8.cublaslt.prefill.m512": build_cell(3.0)}), Path("x")
+    )
+    assert "Where the device spends a step" not in render(view_of(inputs))
 
 
 def test_kernels_are_kept_longest_first(tmp_path):

@@ -6,6 +6,7 @@ import contextlib
 
 from slidesparse_bench.errors import FormatError
 from slidesparse_bench.report import ReportInputs
+from slidesparse_bench.step_kernels import StepKernels, read_step_kernels
 from slidesparse_bench.store import MATRIX, Store
 
 
@@ -36,4 +37,16 @@ def report_inputs(store: Store, notes: str = "") -> ReportInputs:
         environment=store.environment(),
         matrix_text=matrix_text,
         notes=notes,
+        step_kernels=_step_kernels(store),
     )
+
+
+def _step_kernels(store: Store) -> dict[str, StepKernels]:
+    """By id, of the attempts that count. A damaged file is as if nobody had profiled."""
+    found = {}
+    for cell_id, cell in store.record.cells.items():
+        for attempt in cell.measured().values():
+            with contextlib.suppress(FormatError):
+                if kernels := read_step_kernels(store.attempt_folder(cell_id, attempt.n)):
+                    found[cell_id] = kernels
+    return found

@@ -1058,6 +1058,21 @@ SENTENCES = {
     "Not on record: {names}.": "没有记录：{names}。",
     "began": "开始时间",
     "changed since the one before": "与前一会话相比的变化",
+    # step_parts.py
+    "Where the device spends a step": "一步中设备的时间去向",
+    "Device time of one iteration in ms, from iterations that ran under a profiler after the "
+    "measurement (`profile_iterations`); `step` is the measured median of a prefill step without one. "
+    "What the kernels do not cover of it is the host, or a pause between them. `kernels.json` beside "
+    "the result has every kernel by its name.": (
+        "一次迭代的设备时间（ms），取自测量结束后在性能分析器下运行的迭代（`profile_iterations`）；"
+        "`步` 是不带分析器时测得的 prefill 步时间中位数。其中未被内核覆盖的部分是主机时间或内核之间的"
+        "空隙。结果旁的 `kernels.json` 按名称列出了每个内核。"
+    ),
+    "step": "步",
+    "kernels": "全部内核",
+    "products of the layers": "各层的矩阵乘",
+    "attention": "注意力",
+    "other kernels": "其他内核",
     # summary.py
     "**Imported results.** Another tool measured these numbers (`{format}`, `{source}`); "
     "slidesparse-bench has read its files, classified its failures again from its logs and run "

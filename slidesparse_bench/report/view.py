@@ -18,6 +18,7 @@ from slidesparse_bench.report.changes import Change, changes_before, changes_of
 from slidesparse_bench.report.moments import moment
 from slidesparse_bench.report.notes import conditions, notes_on
 from slidesparse_bench.report.words import Text
+from slidesparse_bench.step_kernels import StepKernels
 
 _COMMON_FROM = 3
 """From so many numbers on, what holds for all of them is said once."""
@@ -28,7 +29,8 @@ class ReportInputs:
     """Everything a report needs. `plan` and `environment` are the JSON documents of the run.
 
     Keys that are missing there are said to be missing in the report. `run_folder` is only named,
-    never read. `notes` is free Markdown that ends the section on methods.
+    never read. `notes` is free Markdown that ends the section on methods; `step_kernels` are those
+    of the cells that were profiled, by id.
     """
 
     run: RunRecord
@@ -37,6 +39,7 @@ class ReportInputs:
     environment: Mapping[str, Any] = field(default_factory=dict)
     matrix_text: str = ""
     notes: str = ""
+    step_kernels: Mapping[str, StepKernels] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from slidesparse_bench.report.sections import (
     performance,
     publication,
     setup,
+    step_parts,
     summary,
     time_account,
 )
@@ -28,6 +29,7 @@ SECTIONS = (
     setup.section,
     overview.section,
     performance.section,
+    step_parts.section,
     anomalies.section,
     failures.section,
     memory.section,
