@@ -317,3 +317,44 @@ def test_what_stands_behind_a_flood_of_one_cause_is_read():
     assert found([*assertions(50), lost]).failure_class == "gpu_lost"
     between = [*assertions(50), lost, *assertions(50)]
     assert found(between).root_cause == lost
+
+
+UNKNOWN_ERROR = 'ERROR 05-31 01:03:58 [client.py:7] Error Occurs: "Request timed out." Retry ...'
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('INFO:     127.0.0.1:5 - "POST /v1/completions HTTP/1.1" 200 OK', "success_noise"),
+        ("Training Batches Processed: 100%|██████████| 2/2 [01:48<00:00]", "success_noise"),
+        ('INFO:     127.0.0.1:5 - "POST /v1/completions HTTP/1.1" 500 Error', "unknown"),
+        ("Loading safetensors checkpoint shards: 100%|██████████| 2/2 [00:08<00:00]", "unknown"),
+        ("Training Batches Processed:  50%|█████     | 1/2 [01:00<01:00]", "unknown"),
+    ],
+)
+def test_work_that_goes_on_tells_that_an_unknown_error_did_no_harm(line, expected, tmp_path: Path):
+    log = tmp_path / "some.log"
+    log.write_text(f"{UNKNOWN_ERROR}\n{line}\n", encoding="utf-8")
+    assert classify_log_file(log)["class"] == expected
+    log.write_text(f"{line}\n{UNKNOWN_ERROR}\n", encoding="utf-8")
+    assert classify_log_file(log)["class"] == "unknown"
+
+
+def test_what_a_server_survives_on_its_way_up_is_noise(tmp_path: Path):
+    log = tmp_path / "some.log"
+    ready = "INFO:     Application startup complete."
+    log.write_text("\n".join([START, *FRAMES, ERROR, ready, ""]))
+    assert classify_log_file(log)["class"] == "success_noise"
+    log.write_text("\n".join([ready, START, *FRAMES, ERROR, ""]))
+    assert classify_log_file(log)["class"] == "python_bug"
+
+
+def test_device_that_is_lost_is_lost_whatever_starts_afterwards():
+    lost = "NVRM: Xid (PCI:0000:3b:00): 79, pid=4243, GPU has fallen off the bus."
+    assert found([lost, "INFO:     Application startup complete."]).failure_class == "gpu_lost"
+
+
+def test_compilers_own_words_count_before_those_of_the_build():
+    error = 'cutlass/half.h(15): error: identifier "_castu32_f32" is undefined'
+    failure = found(["RuntimeError: Ninja build failed. Ninja output:", error])
+    assert (failure.failure_class, failure.root_cause) == ("compile_failure", error)

@@ -71,6 +71,8 @@ _KEYWORDS = (
         "assed in ",
         "# Out of bounds values",
         "Processed prompts: 100%",
+        "Application startup complete",
+        "fired up and ready",
     ),
     *("slidesparse:",),
     # Chinese, `does not support` and `interrupted`, as the public SlideSparse scripts print them.
@@ -91,6 +93,11 @@ def any_of(words: Sequence[bytes]) -> bytes:
 
 
 KEYWORDS = re.compile(any_of([word.encode() for word in _KEYWORDS]))
+_ANSWERED = re.compile(rb'"POST /\S* HTTP/[\d.]+" 200\b')
+_FULL_BAR = re.compile(rb"100%\|(?:\xe2\x96\x88)+\| (?P<count>\d+)/(?P=count) ")
+_START_UP = re.compile(rb"Captur|Load|Compil|Fetch|Download")
+_TITLE_BYTES = 100
+"""Of a progress bar, before its percentage."""
 _BREAK = re.compile(rb"[\r\n]")
 _NEWLINE = ord("\n")
 _BREAKS = re.compile(rb"[\r\n]+")
@@ -210,7 +217,9 @@ def split_prefixes(raw: str) -> Prefixed:
 class LogReader:
     """The lines of a log that hold a keyword, or all of them while `everything()` says so.
 
-    After the last line, `last` is the log's last line that is not blank.
+    After the last line, `last` is the log's last line that is not blank, and `worked_at` the number
+    of the last one that shows work being done, 0 for none: a request that was answered, or a progress
+    bar that is full, but for those of the start-up. Such lines hold no keyword.
     """
 
     def __init__(self, stream: BinaryIO, everything: Callable[[], bool]) -> None:
@@ -218,6 +227,7 @@ class LogReader:
         self._everything = everything
         self._number = 1
         self.last: Line | None = None
+        self.worked_at = 0
 
     def __iter__(self) -> Iterator[Line]:
         rest = b""
@@ -256,6 +266,7 @@ class LogReader:
             position = end
         self._number += block.count(b"\n", position)
         self._remember_last(block, first_number)
+        self._remember_work(block, first_number)
 
     def _next_of_lines(self, block: bytes, position: int) -> tuple[int, int]:
         """The same as `_next` where nothing is longer than usual and no line has parts: faster."""
@@ -294,6 +305,18 @@ class LogReader:
             start = max(content.rfind(b"\n"), content.rfind(b"\r")) + 1
             number = first_number + block.count(b"\n", 0, start)
             self.last = Line(number, _decode(content[start:][-LONGEST_LINE_BYTES:]))
+
+    def _remember_work(self, block: bytes, first_number: int) -> None:
+        ends = [match.end() for match in _ANSWERED.finditer(block)][-1:]
+        ends += [match.end() for match in _FULL_BAR.finditer(block) if _is_of_work(match)][-1:]
+        if ends:
+            self.worked_at = first_number + block.count(b"\n", 0, max(ends))
+
+
+def _is_of_work(bar: re.Match[bytes]) -> bool:
+    """Whether a full progress bar is none of those of the start-up."""
+    title = bar.string[max(0, bar.start() - _TITLE_BYTES) : bar.start()]
+    return _START_UP.search(_BREAK.split(title)[-1]) is None
 
 
 def _decode(raw: bytes) -> str:

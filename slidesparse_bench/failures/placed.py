@@ -18,8 +18,8 @@ _REFUSES = (
 
 _GPUS = (
     r"(?:Hopper|Ampere|Blackwell|Turing|Volta|Ada(?: Lovelace)?\b|\b(?:SM|[Ss]m)[ _]?\d{2,3}[a-f]?\b"
-    r"|(?:compute|device|CUDA|cuda) capability|[Cc]ompute [Cc]apability|GPU arch\w*|CUDA arch\w*"
-    r"|\b(?:V|A|H|B)[12]00\b|gfx\d+|MI\d{3}\b)"
+    r"|(?:compute|device|CUDA|cuda) capability|[Cc]ompute [Cc]apability|(?:GPU|CUDA|SM|device) arch\w*"
+    r"|\b(?:GPU|SM|device) (?:version|generation|family|target)|\b(?:V|A|H|B)[12]00\b|gfx\d+|MI\d{3}\b)"
 )
 _ONLY_SOME_GPUS = (
     rf"(?:[Oo]nly|[Rr]equires?|[Nn]eeds?|[Uu]nsupported|[Nn]ot? (?:yet |currently )?(?:supported|available"

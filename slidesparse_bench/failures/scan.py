@@ -28,7 +28,7 @@ _WRAPPER = re.compile(
     r"|WorkerProc (?:failed|initialization failed|hit an exception)|Worker failed with error"
     r"|[Dd]ied unexpectedly|died, exit code|Executor failed|Ray workers have not started"
     r"|ActorDiedError|RayTaskError|RayActorError|ChildFailedError|ProcessRaisedException"
-    r"|Error executing method|Exception in worker|shutting down executor|ENGINE_CORE_DEAD"
+    r"|Error executing method|Exception in worker|Executor worker returned error|shutting down executor|ENGINE_CORE_DEAD"
     r"|terminate called after throwing|Engine loop has died|Engine process \(pid \d+\) died"
     r"|Task finished unexpectedly|CalledProcessError|ProcessExitedException|WorkerCrashedError"
     r"|Engine core proc(?:ess)? \S+ died|[Cc]hild (?:process|job).*failed|Failed to start (?:engine|server)"
@@ -62,6 +62,8 @@ _WORKED = re.compile(
 )
 """The results of `vllm bench throughput`, `latency` and `serve`, of pytest and of nccl-tests."""
 _RESULTS = ("Throughput", "Avg latency", "Request throughput", "=", "# Out of bounds")
+_READY = ("Application startup complete", "The server is fired up and ready to roll")
+"""A server that waited for its engine: what was printed before did not stop it."""
 _ANSWERED = "Processed prompts: 100%"
 _GONE_AT_EXIT = re.compile(r"Engine core proc \S+ died unexpectedly")
 """What a client prints as well of an engine that ended before it did, when all was answered."""
@@ -233,9 +235,16 @@ class _Scanner:
             if self._scan.cause is not None and self._scan.cause.line is line:
                 flood = line.raw.translate(_WITHOUT_DIGITS)
         self._scan.last = reader.last
+        self._pardon(reader.worked_at)
         if self._scan.cause is not None:
             self._scan.cause = self._settle(self._scan.cause)
         return self._scan
+
+    def _pardon(self, worked_at: int) -> None:
+        """What went on after an error that nothing is known of was not stopped by it."""
+        error = self._scan.last_error
+        if self._scan.cause is None and error is not None and error.number < worked_at:
+            self._scan.alarm, self._scan.last_error = self._scan.alarm or error, None
 
     def _take(self, line: Line) -> None:
         if '{"' in line.raw or "\\n" in line.raw:
@@ -292,12 +301,23 @@ class _Scanner:
         if text.startswith(_RESULTS) and _WORKED.search(text):
             self._scan.worked, self._scan.cause = True, None
         self._answered = self._answered or text.startswith(_ANSWERED)
+        if text.startswith(_READY):
+            self._forget_the_start()
         if "load" in text and self._scan.cause and _LOADING_FAILED.search(text):
             self._loading_failed = True
         if level in _HARMLESS_LEVELS:
             self._scan.alarm = self._scan.alarm or (line if level == "WARNING" else None)
         elif self._scan.cause is None and (level or _ERROR_LIKE.search(text)):
             self._note_error(line, text)
+
+    def _forget_the_start(self) -> None:
+        """What a server survived on its way up is no failure, but for that of a device."""
+        cause = self._scan.cause
+        if cause is not None and cause.tier < Tier.CAUSE:
+            return
+        survived = cause.line if cause is not None else self._scan.last_error
+        self._scan.alarm = self._scan.alarm or survived
+        self._scan.cause = self._scan.last_error = None
 
     def _note_error(self, line: Line, text: str) -> None:
         if _NOISE.search(text) or (self._answered and _GONE_AT_EXIT.search(text)):

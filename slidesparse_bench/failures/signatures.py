@@ -750,23 +750,22 @@ _ARCHITECTURE = (
         hint="This GPU has no FP8 arithmetic (compute capability 8.9 or newer has).",
     ),
     Signature(
-        id="ptxas_unknown_gpu",
+        id="compiler_needs_newer_gpu",
         failure_class="unsupported_arch",
         needles=(
-            "is not defined for option 'gpu-name'",
             "too old to be supported by the triton",
             "LLVM ERROR: Cannot select",
             "requires .target sm_",
             "not supported on .target",
             "computeCapability",
         ),
-        pattern=r"Value '(?P<arch>sm_\w+)' is not defined for option 'gpu-name'"
-        r"|Found (?P<gpu>.+?) which is too old to be supported by the triton"
+        pattern=r"Found (?P<gpu>.+?) which is too old to be supported by the triton"
         r"|requires \.target (?P<needed>sm_\w+)|LLVM ERROR: Cannot select: intrinsic %llvm\.nvvm"
         r"|not supported on \.target '(?P<target>sm_\w+)'"
         r"|[Aa]ssert\w* .*\bcomputeCapability\b[^\"]*\bnot supported",
-        example="ptxas fatal   : Value 'sm_121a' is not defined for option 'gpu-name'",
-        hint="The compiler in this build does not know the GPU.",
+        example="RuntimeError: Found Tesla P100-PCIE-16GB which is too old to be supported by the "
+        "triton GPU compiler, which is used as the backend.",
+        hint="The compiler in this build does not generate code for this GPU.",
     ),
     Signature(
         id="library_arch_mismatch",
@@ -1343,6 +1342,14 @@ _COMPILATION = (
         hint="A kernel asks for more shared memory than a block of this GPU has.",
     ),
     Signature(
+        id="ptxas_unknown_gpu",
+        failure_class="compile_failure",
+        needles=("is not defined for option 'gpu-name'",),
+        pattern=r"Value '(?P<arch>sm_\w+)' is not defined for option 'gpu-name'",
+        example="ptxas fatal   : Value 'sm_121a' is not defined for option 'gpu-name'",
+        hint="The ptxas of this build does not know {arch}; TRITON_PTXAS_PATH may name a newer one.",
+    ),
+    Signature(
         id="ptxas",
         failure_class="compile_failure",
         needles=("ptxas", "PTXASError", "PTX codegen error"),
@@ -1352,27 +1359,46 @@ _COMPILATION = (
         hint="The PTX assembler refused a generated kernel.",
     ),
     Signature(
+        id="compiler_error",
+        failure_class="compile_failure",
+        needles=(": error: ", ": fatal error: ", ": catastrophic error: "),
+        pattern=r"\.(?:cuh?|hp?p?|inl|cc|cpp|cxx|c)(?:\(\d+\)|:\d+(?::\d+)?): (?:fatal |catastrophic )?"
+        r"error: (?P<message>.+)",
+        example="/opt/torch/include/c10/util/floating_point_utils.h(15): error: identifier "
+        '"_castu32_f32" is undefined',
+        hint="A kernel that is built at run time did not compile: {message}.",
+    ),
+    Signature(
         id="jit_build",
         failure_class="compile_failure",
         needles=(
-            "fatal error: ",
-            "compiling objects",
             "compilation",
-            "inja build",
-            "ninja: build stopped",
-            "Error building extension",
             "nvcc fatal",
             "NVRTC",
             "jit/",
             "jit build",
             "JIT build",
         ),
-        pattern=r"(?i:failed jit build|jit (?:build|compilation) failed)|Error compiling objects for extension|(?:NVCC|NVRTC|nvcc|hipcc) compilation (?:failed|error)"
-        r"|\.(?:cuh?|h|hpp|cc|cpp|c):\d+:\d+: fatal error: (?P<message>.+)|[Nn]inja build failed"
-        r"|ninja: build stopped|Error building extension "
-        r"'(?P<extension>\w+)'|nvcc fatal|NVRTC[_ ](?:ERROR|error)"
+        pattern=r"(?i:failed jit build|jit (?:build|compilation) failed)|nvcc fatal|NVRTC[_ ](?:ERROR|error)"
+        r"|(?:NVCC|NVRTC|nvcc|hipcc) compilation (?:failed|error)"
         # DeepGEMM and its like check their own compiler runs.
         r"|[Aa]ssertion error \(\S*\bjit/",
+        example="nvcc fatal   : Value 'c++17' is not defined for option 'std'",
+        hint="A kernel that is built at run time did not compile.",
+    ),
+    Signature(
+        id="build_stopped",
+        failure_class="compile_failure",
+        needles=(
+            "compiling objects",
+            "inja build",
+            "ninja: build stopped",
+            "Error building extension",
+        ),
+        # What the compiler said stands around it.
+        tier=Tier.QUOTED,
+        pattern=r"Error compiling objects for extension|[Nn]inja build failed|ninja: build stopped"
+        r"|Error building extension '(?P<extension>\w+)'",
         example="RuntimeError: Ninja build failed. Ninja output:",
         hint="A kernel that is built at run time did not compile.",
     ),

@@ -276,7 +276,9 @@ RECORDED = {
     "This GPU has no FP8 arithmetic (compute capability 8.9 or newer has).": (
         "该 GPU 没有 FP8 运算能力（计算能力 8.9 或更新者才有）。"
     ),
-    "The compiler in this build does not know the GPU.": "该构建中的编译器不认识这种 GPU。",
+    "The compiler in this build does not generate code for this GPU.": (
+        "该构建中的编译器不为这种 GPU 生成代码。"
+    ),
     "The installed library does not support this GPU.": "所安装的库不支持该 GPU。",
     "The script that started the benchmark left it out: sm_{sm} is beyond this kernel.": (
         "启动基准测试的脚本跳过了它：sm_{sm} 超出该 kernel 的支持范围。"
@@ -358,6 +360,12 @@ RECORDED = {
     ),
     "The PTX assembler refused a generated kernel.": "PTX 汇编器拒绝了一个生成的 kernel。",
     "A kernel that is built at run time did not compile.": "一个在运行时构建的 kernel 编译失败。",
+    "A kernel that is built at run time did not compile: {message}.": (
+        "一个在运行时构建的 kernel 编译失败：{message}。"
+    ),
+    "The ptxas of this build does not know {arch}; TRITON_PTXAS_PATH may name a newer one.": (
+        "该构建中的 ptxas 不认识 {arch}；可用 TRITON_PTXAS_PATH 指定更新的版本。"
+    ),
     "The compiler stopped; the next line of the log says what it raised.": (
         "编译器停止；它抛出的内容见日志的下一行。"
     ),
