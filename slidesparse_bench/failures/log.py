@@ -73,6 +73,7 @@ _KEYWORDS = (
         "Processed prompts: 100%",
         "Application startup complete",
         "fired up and ready",
+        "start a new process before",
     ),
     *("slidesparse:",),
     # Chinese, `does not support` and `interrupted`, as the public SlideSparse scripts print them.

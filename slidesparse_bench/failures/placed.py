@@ -28,6 +28,9 @@ _ONLY_SOME_GPUS = (
     rf"|only|too (?:low|old))"
     r"|not supported (?:on|by|for) (?:this|the current|your|current) (?:GPU|device|hardware|arch\w*)"
     r"|(?:this|your|current) GPU (?:does not|doesn't|is not)"
+    r"|(?:does|do)(?: not|n't) support (?:this|the current|your|current) (?:GPU|device|hardware|arch\w*)"
+    # Of FlashAttention 3, for Hopper, and of kernels of which none is left for this GPU.
+    r"|[Oo]nly supported (?:in|by|with) (?:FlashAttention[- ]?3|FA3)\b|[Oo]nly types = \[\]"
     # Checks of native code, without a message: TORCH_CHECK(is_sm80), DG_HOST_UNREACHABLE.
     r"|Expected .*?(?:\bis_sm\w+|prop\w*(?:->|\.)(?:major|minor)|compute_cap\w*).* to be true, but got false"
     # DeepGEMM has cases by GPU, and says what it looked for when none fits.
@@ -51,7 +54,7 @@ _REFUSAL = (
     r"|\b[Oo]nly\b.{0,80}\b(?:is|are) (?:currently )?supported|\b[Nn]o compatible \w+"
     r"|\b(?:[Rr]emaining|[Uu]nknown|[Uu]nrecognized|[Uu]nused|[Uu]nparsed|[Ll]eftover)[ _](?:argv?s?|arguments?"
     r"|flags?|options?|parameters?)\b"
-    r"|\bsupports? \w+ only\b|\b(?:[Vv]alid|[Ss]upported|[Aa]llowed) (?:values|options|choices|modes|types) are\b"
+    r"|\b(?:dtype|float\d+|bfloat16) is required for\b|\bsupports? \w+ only\b|\b(?:[Vv]alid|[Ss]upported|[Aa]llowed) (?:values|options|choices|modes|types) are\b"
     r"|[Cc]annot provide a placement group|[Pp]lease adjust\b|[Cc]annot use \w+|is not aligned with|exceeds the (?:total |maximum )?number of"
     r"|\b[Ii]nvalid (?:value|choice|argument|option|config\w*|combination|backend|quant\w*|dtype"
     r"|method|load|attention|tensor parallel|max_\w+)\b"
@@ -324,7 +327,8 @@ PLACED = (
         failure_class="weights_mismatch",
         needles=("KeyError: '",),
         tier=Tier.PLACED,
-        pattern=r"^KeyError: '(?P<parameter>[\w.]*\b(?:layers|blocks|experts|h)\.\d+\.[\w.]+"
+        # What ends in attn is the key of a KV cache.
+        pattern=r"^KeyError: '(?!.*\.attn')(?P<parameter>[\w.]*\b(?:layers|blocks|experts|h)\.\d+\.[\w.]+"
         r"|[\w.]+\.(?:q?weight|bias|\w*scales?|g_idx|qzeros|absmax))'",
         example="KeyError: 'layers.0.self_attn.qkv_proj.weight_scale'",
         hint="The checkpoint has {parameter}, which the model does not know.",

@@ -42,7 +42,7 @@ _NOISE = re.compile(
     r"destroy_process_group\(\) was not called|resource_tracker|leaked (?:shared_memory|semaphore)"
     r"|Exception ignored in|Ignoring this choice|for benchmark choice|<frozen os>"
     r"|does not officially support disabling chunked prefill|nanobind: leaked"
-    r"|No available shared memory broadcast block|some potential root causes"
+    r"|No available shared memory broadcast block|some potential root causes|Cannot use FA version"
     r"|^frame #\d+: |^Exception raised from \w+ at "
 )
 """What runs that work print as well; a stack of C++ belongs to the message above it."""

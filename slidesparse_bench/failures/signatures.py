@@ -742,9 +742,13 @@ _ARCHITECTURE = (
     Signature(
         id="fp8_not_on_this_gpu",
         failure_class="unsupported_arch",
-        needles=("not supported in this architecture", "torch._scaled_mm is only supported"),
+        needles=(
+            "not supported in this architecture",
+            "torch._scaled_mm is only supported",
+            "CUDA arch <",
+        ),
         pattern=r"type (?P<dtype>fp8\w+) not supported in this architecture"
-        r"|torch\._scaled_mm is only supported on",
+        r"|torch\._scaled_mm is only supported on|fp8\w* (?:data )?type is not supported on CUDA arch",
         example="triton.compiler.errors.CompilationError: at 12:10: type fp8e4nv not supported in "
         "this architecture. The supported fp8 dtypes are ('fp8e4b15', 'fp8e5')",
         hint="This GPU has no FP8 arithmetic (compute capability 8.9 or newer has).",
@@ -785,8 +789,8 @@ _ARCHITECTURE = (
     Signature(
         id="attention_capability",
         failure_class="unsupported_arch",
-        needles=("only supports Ampere GPUs", "compute capability"),
-        pattern=r"FlashAttention only supports Ampere GPUs or newer"
+        needles=("only supports Ampere GPUs", "compute capability", "our GPU does not support"),
+        pattern=r"FlashAttention only supports Ampere GPUs or newer|\b[Yy]our GPU does not support\b"
         r"|^[\w.]*(?:Error|Exception): .*(?:only supported on|requires?) .*compute capability",
         example="RuntimeError: FlashAttention only supports Ampere GPUs or newer.",
     ),
@@ -1096,7 +1100,7 @@ _ENVIRONMENT = (
             "AttributeError: ",
         ),
         pattern=r"^ModuleNotFoundError: No module named '(?P<package>[\w.]+)'"
-        r"|PackageNotFoundError: (?P<missing>.+)|^(?:\w+\.)*ImportError: (?P<message>.+)"
+        r"|PackageNotFoundError: (?P<missing>.+)|^(?:\w+\.)*ImportError: (?P<message>(?!.*circular import).+)"
         r"|numpy\.dtype size changed|VersionConflict: |Numpy is not available"
         r"|^AttributeError: (?:partially initialized )?module '(?P<module>(?:torch|triton|numpy"
         r"|transformers|vllm|flash_attn|flashinfer|tokenizers|cutlass|ray)[\w.]*)' has no attribute",
@@ -1254,10 +1258,15 @@ _CONFIGURATION = (
     Signature(
         id="unknown_argument",
         failure_class="unsupported_config",
-        needles=("got an unexpected keyword argument", "unrecognized arguments", "error: argument"),
+        needles=(
+            "got an unexpected keyword argument",
+            "unrecognized arguments",
+            "error: argument",
+            "handling argument",
+        ),
         pattern=r"TypeError: (?:Async)?(?:EngineArgs|LLM)\b.*got an unexpected keyword argument "
         r"'(?P<argument>\w+)'|error: unrecognized arguments: (?P<arguments>.+)"
-        r"|error: argument (?P<option>\S+): ",
+        r"|error(?: while handling|:) argument \"?(?P<option>[^\s\":]+)\"?: ",
         example="TypeError: EngineArgs.__init__() got an unexpected keyword argument "
         "'gpu_memory_utilisation'. Did you mean 'gpu_memory_utilization'?",
         hint="vLLM knows no engine argument {argument}.",
@@ -1322,8 +1331,9 @@ _COMPILATION = (
         id="triton_resources",
         failure_class="compile_failure",
         needles=("out of resource",),
-        pattern=r"out of resources?: (?P<resource>[\w ]+), Required: (?P<needed_bytes>\d+),? ?,? "
-        r"Hardware limit: (?P<limit_bytes>\d+)",
+        # Tuning tries configurations that do not fit and goes on; an exception has its type before it.
+        pattern=r"(?:^|OutOfResources\w*(?:: |\('))out of resources?: (?P<resource>[\w ]+), Required: "
+        r"(?P<needed_bytes>\d+),? ?,? Hardware limit: (?P<limit_bytes>\d+)",
         example="triton.runtime.errors.OutOfResources: out of resource: shared memory, Required: "
         "131072, Hardware limit: 101376. Reducing block sizes or `num_stages` may help.",
         hint="A Triton kernel asks for {needed_bytes} bytes of {resource}, this GPU has "
@@ -1831,6 +1841,15 @@ _PYTHON = (
         example='Traceback (most recent call last):\n  File "/usr/lib/python3.12/multiprocessing/'
         'connection.py", line 399, in _recv\n    raise EOFError\nEOFError',
         hint="A process of the engine ended without a word.",
+    ),
+    Signature(
+        id="main_is_not_guarded",
+        failure_class="python_bug",
+        needles=("start a new process before",),
+        pattern=r"An attempt has been made to start a new process before the",
+        example="        An attempt has been made to start a new process before the",
+        hint="The script starts processes while it is imported: its calls belong below "
+        "`if __name__ == '__main__':`.",
     ),
     Signature(
         id="python_exception",

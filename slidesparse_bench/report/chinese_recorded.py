@@ -360,6 +360,10 @@ RECORDED = {
     ),
     "The PTX assembler refused a generated kernel.": "PTX 汇编器拒绝了一个生成的 kernel。",
     "A kernel that is built at run time did not compile.": "一个在运行时构建的 kernel 编译失败。",
+    "The script starts processes while it is imported: its calls belong below "
+    "`if __name__ == '__main__':`.": (
+        "脚本在被导入时启动了进程：其中的调用应放在 `if __name__ == '__main__':` 之下。"
+    ),
     "A kernel that is built at run time did not compile: {message}.": (
         "一个在运行时构建的 kernel 编译失败：{message}。"
     ),
