@@ -227,9 +227,12 @@ class EngineRun:
         ending = outcome.ending
         clean = ending is not None and ending.kind is EndingKind.EXITED and ending.exit_code == 0
         has_more = self._place + 1 < len(self._tries)
+        valid = _is_valid(result)
+        if valid and (clean or has_more):
+            return None
         log = self._attempt_folder(self._place) / LOG
         phase = last_phase(log.with_name(PHASES))
-        if _is_valid(result) and (clean or has_more or phase == Phase.PROFILE_STEPS):
+        if valid and phase == Phase.PROFILE_STEPS:
             return None
         if ending is not None and ending.kind in (EndingKind.TIMED_OUT, EndingKind.SILENT):
             with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as stream:

@@ -127,7 +127,8 @@ class VllmEngine:
 
     def profile(self, iterations: int) -> list[KernelTime] | None:
         """Of this process only: other ranks of a tensor-parallel model have processes of their own."""
-        if self._request.device_kind != "cuda" or len(self._llm.collective_rpc(_rank)) > 1:
+        ranks = self._llm.llm_engine.vllm_config.parallel_config.world_size
+        if self._request.device_kind != "cuda" or ranks > 1:
             return None
         from torch.profiler import ProfilerActivity, profile
 
@@ -300,10 +301,6 @@ def _worker_facts(worker: Any) -> dict[str, Any]:
         "kv_cache_bytes": int(reported_kv or _kv_cache_bytes(runner)),
         "device": str(worker.device),
     }
-
-
-def _rank(worker: Any) -> int:
-    return int(worker.rank)
 
 
 def _gemm_evidence(worker: Any) -> dict[str, Any] | None:
