@@ -12,7 +12,8 @@ a process is called foreign only when all of this is proven:
    then nobody is called foreign.
 3. The driver also lists it as holding memory on this GPU, and it exists here: the list of
    utilization has been seen with values and pids that are none (nvtop #110).
-4. It is not ours: neither it nor one of its parents carries our token.
+4. It is not ours: neither it nor one of its parents carries our token, and none did at an earlier
+   look (a process that exits loses its environment before the driver forgets it).
 5. That is no mere lack of evidence: it belongs to another user, or began before we looked, or has
    an environment that can be read. (It is empty in the middle of an exec, and once setproctitle
    has written over it, as for vLLM's engine processes.)
@@ -59,6 +60,7 @@ class Neighbours:
         self._seen_us = int(self._began * 1e6)
         self._there_at_first = self._computing_pids()
         self._trusted: set[str] = set()
+        self._ours: set[psutil.Process] = set()
         self._due_s = time.monotonic()
 
     def look(self) -> list[str] | None:
@@ -126,10 +128,16 @@ class Neighbours:
         if self._token is None:
             return False
         try:
-            family = [pid, *(parent.pid for parent in psutil.Process(pid).parents())]
+            process = psutil.Process(pid)
+            if process in self._ours:
+                return True
+            family = [pid, *(parent.pid for parent in process.parents())]
         except (psutil.Error, OSError):
             return False
-        return any(processes.carries(member, self._token) for member in family)
+        ours = any(processes.carries(member, self._token) for member in family)
+        if ours:
+            self._ours.add(process)
+        return ours
 
     def _is_foreign(self, pid: int) -> bool:
         """Points 3 to 5."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import threading
@@ -834,6 +835,20 @@ def test_child_of_ours_without_environment_is_ours(bare: Callable[[str], int]) -
     child = bare(TOKEN)
     gpu = FakeGpu(compute={child: GIB}, utilization=[(child, 90)])
     assert foreign(only_gpu(gpu)) == []
+
+
+@looks
+def test_process_of_ours_stays_ours_while_it_exits(
+    start: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(neighbours, "START_TIME_ERROR_S", -60.0)
+    ours = start(TOKEN)
+    found = only_gpu(FakeGpu(compute={ours: GIB}, utilization=[(ours, 90)]))
+    assert foreign(found) == []
+    os.kill(ours, signal.SIGKILL)
+    while psutil.Process(ours).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    assert foreign(found) == []
 
 
 @pytest.mark.parametrize("evidence", ["none", "older", "another user's"])
