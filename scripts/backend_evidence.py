@@ -4,7 +4,7 @@
 
 Every step is a program that can be started by hand as well; its output is FOLDER/STEP.log. Steps
 of one GPU run side by side, each GPU with its share of the CPUs, and `run` has all GPUs when they
-are through. A step that ended is not run again; one that was stopped by `--limit-s` begins anew, and
+are through. A step that ended is not run again; one that was stopped by `--limit-s` begins anew, but
 `memory` and `run` go on. `scripts/collect_evidence.py` makes the pages of what is there.
 """
 
@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS, MATRICES = ROOT / "scripts", ROOT / "matrices"
+SCRIPTS = ROOT / "scripts"
 SLIDESPARSE = [sys.executable, "-c", "from slidesparse_bench.cli import main; main()"]
 GRACE_S = 60.0
 """For a step that is stopped: a campaign saves its state and ends its engine."""
@@ -53,13 +53,10 @@ def tokens(quantization: str) -> Step:
     return Step(f"tokens-{quantization}", [sys.executable, script, *arguments])
 
 
-def campaign(name: str, matrix: str) -> Step:
-    arguments = ["run", str(MATRICES / matrix), "--runs-dir", "{work}/" + name]
-    return Step(name, [*SLIDESPARSE, *arguments])
-
-
 TESTS = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull]
 RAW = [sys.executable, str(SCRIPTS / "bench_raw_gemm.py"), "--out", "{work}/raw.md"]
+MEMORY = [sys.executable, str(SCRIPTS / "decode_in_memory.py")]
+MEMORY += ["--work", "{work}/memory", "--out", "{work}/memory.md"]
 STEPS = (
     Step("tests", [*TESTS, "--rootdir", str(ROOT), str(ROOT / "tests" / "test_linear_gpu.py")]),
     gemm("gemm", "qwen2.5-7b", "512,4096,16384,65536"),
@@ -67,10 +64,11 @@ STEPS = (
     tokens("int8"),
     tokens("fp8"),
     gemm("shapes", "llama3.2-1b,llama3.2-3b,qwen2.5-14b", "16,512"),
-    campaign("memory", "h200-14b-in-24gb.yaml"),
+    Step("memory", MEMORY),
 )
 """Of one GPU each, in the order in which they begin."""
-RUN = campaign("run", "h200.yaml")
+MATRIX = str(ROOT / "matrices" / "h200.yaml")
+RUN = Step("run", [*SLIDESPARSE, "run", MATRIX, "--runs-dir", "{work}/run"])
 
 
 class Lane:
