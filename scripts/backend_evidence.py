@@ -23,7 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "scripts"
-SLIDESPARSE = [sys.executable, "-c", "from slidesparse_bench.cli import main; main()"]
+SLIDESPARSE = [sys.executable, "-m", "slidesparse_bench"]
 GRACE_S = 60.0
 """For a step that is stopped: a campaign saves its state and ends its engine."""
 

@@ -63,10 +63,10 @@ def run_arm(arm: str, matrix: Path, work: Path, deadline: float) -> None:
     text = matrix.read_text(encoding="utf-8")
     smallest = by_size(load_matrix(matrix).cells())[0].id
     path.write_text(text + ("overrides:" + FIXED if arm == "fixed" else ""), encoding="utf-8")
-    program = "from slidesparse_bench.cli import main; main()"
     options = ["--isolation", ARMS[arm], "--runs-dir", str(work / arm)]
     options += ["--select", smallest] if arm == "warm" else []
-    process = subprocess.Popen([sys.executable, "-c", program, "run", str(path), *options])
+    command = [sys.executable, "-m", "slidesparse_bench", "run", str(path), *options]
+    process = subprocess.Popen(command)
     try:
         process.wait(max(0.0, deadline - time.monotonic()) if deadline < float("inf") else None)
     except subprocess.TimeoutExpired:

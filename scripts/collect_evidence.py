@@ -25,7 +25,7 @@ from slidesparse_bench.store import Store, list_runs
 from slidesparse_bench.wire import write_text
 
 SCRIPTS = Path(__file__).parent
-SLIDESPARSE = [sys.executable, "-c", "from slidesparse_bench.cli import main; main()"]
+SLIDESPARSE = [sys.executable, "-m", "slidesparse_bench"]
 OURS = ("cublaslt", "cusparselt")
 NAME = "h200-backends"
 LARGEST_M = 65536

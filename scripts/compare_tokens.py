@@ -89,7 +89,7 @@ def checkpoints(options: argparse.Namespace) -> tuple[Path, Path]:
     pruned = options.work / f"{name}-{options.sparsity.path_form}"
     if not (original / "config.json").exists():
         write_checkpoint(original, options.model, options.quantization)
-    command = [sys.executable, "-c", "from slidesparse_bench.cli import main; main()", "prepare"]
+    command = [sys.executable, "-m", "slidesparse_bench", "prepare"]
     command += ["--model", str(original), "--sparsity", str(options.sparsity), "--out", str(pruned)]
     subprocess.run(command, check=True)
     return original, pruned

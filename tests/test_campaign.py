@@ -328,7 +328,7 @@ def test_a_full_disk_pauses_the_run(work):
 
 
 def start_campaign(work, *arguments):
-    command = [sys.executable, "-c", "from slidesparse_bench.cli import main; main()"]
+    command = [sys.executable, "-m", "slidesparse_bench"]
     return subprocess.Popen(
         [*command, *(arguments or ("run", "matrix.yaml"))],
         cwd=work.folder,

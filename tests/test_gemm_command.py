@@ -199,7 +199,7 @@ def test_a_program_that_cannot_start_is_exit_code_3_with_its_last_words(run, mon
 
 
 def test_ctrl_c_keeps_what_is_measured_and_says_so():
-    command = [sys.executable, "-c", "from slidesparse_bench.cli import main; main()", "gemm"]
+    command = [sys.executable, "-m", "slidesparse_bench", "gemm"]
     running = subprocess.Popen(
         [*command, "--model", "tiny-qwen", "--out", "here"],
         stdout=subprocess.PIPE,

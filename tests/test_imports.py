@@ -122,7 +122,7 @@ def started_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("work")
     (folder / "matrix.yaml").write_text(MATRIX)
     (folder / "a.log").write_text("all is well\n")
-    command = [sys.executable, "-c", "from slidesparse_bench.cli import main; main()"]
+    command = [sys.executable, "-m", "slidesparse_bench"]
     subprocess.run(
         [*command, "run", "matrix.yaml"], cwd=folder, check=True, stdout=subprocess.DEVNULL
     )

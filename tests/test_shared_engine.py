@@ -21,7 +21,7 @@ MS = (128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 SERIES = "tiny-llama.int8.native.prefill"
 FOURTH = f"{SERIES}.m1024"
 LARGEST = f"{SERIES}.m16384"
-CAMPAIGN = [sys.executable, "-c", "from slidesparse_bench.cli import main; main()"]
+CAMPAIGN = [sys.executable, "-m", "slidesparse_bench"]
 QUICK = {"grace_s": 1, "silence_s": 3, "attempt_s": 30, "memory_wait_s": 1}
 
 

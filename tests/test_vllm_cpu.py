@@ -19,7 +19,7 @@ pytest.importorskip("vllm", reason="needs the cpu extra")
 ENVIRONMENT = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 
-COMMAND = [sys.executable, "-c", "from slidesparse_bench.cli import main; main()"]
+COMMAND = [sys.executable, "-m", "slidesparse_bench"]
 MATRIX = """
 name: cpu
 models: [tiny-llama]

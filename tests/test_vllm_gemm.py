@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "VLLM_CPU_KVCACHE_SPACE": "1"}
-SLIDESPARSE = [sys.executable, "-c", "from slidesparse_bench.cli import main; main()"]
+SLIDESPARSE = [sys.executable, "-m", "slidesparse_bench"]
 MATRIX = """
 name: emulated
 models: [tiny-qwen]
