@@ -67,8 +67,7 @@ STEPS = (
     Step("memory", MEMORY),
 )
 """Of one GPU each, in the order in which they begin."""
-MATRIX = str(ROOT / "matrices" / "h200.yaml")
-RUN = Step("run", [*SLIDESPARSE, "run", MATRIX, "--runs-dir", "{work}/run"])
+RUN = Step("run", [*SLIDESPARSE, "run", "matrices/h200.yaml", "--runs-dir", "{work}/run"])
 
 
 class Lane:
@@ -88,7 +87,7 @@ class Lane:
         command = [each.replace("{work}", str(self._work)) for each in step.command]
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": self._gpus}
         with (self._work / f"{step.name}.log").open("a", encoding="utf-8") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=ROOT)
             os.sched_setaffinity(process.pid, self._cpus)
             code = _wait(process, left_s)
         if code is not None:
