@@ -358,3 +358,108 @@ def test_compilers_own_words_count_before_those_of_the_build():
     error = 'cutlass/half.h(15): error: identifier "_castu32_f32" is undefined'
     failure = found(["RuntimeError: Ninja build failed. Ninja output:", error])
     assert (failure.failure_class, failure.root_cause) == ("compile_failure", error)
+
+
+def test_what_the_compiler_backend_raised_stands_below_its_wrapper():
+    wrapper = "torch._dynamo.exc.BackendCompilerFailed: backend='inductor' raised:"
+    frame = '  File "/opt/torch/_dynamo/output_graph.py", line 9, in _call_user_compiler'
+    raised = "AttributeError: module 'torch._tensor' has no attribute 'split'"
+    failure = found(["Traceback (most recent call last):", frame, "    call()", wrapper, raised])
+    assert (failure.failure_class, failure.root_cause) == ("compile_failure", raised)
+
+
+def test_module_without_the_attribute_outside_of_a_compiler_is_of_another_version():
+    raised = "AttributeError: module 'torch._tensor' has no attribute 'split'"
+    assert found([raised]).failure_class == "driver_or_env"
+
+
+def test_kernel_that_fails_while_many_are_tried_is_noise(tmp_path: Path):
+    log = tmp_path / "some.log"
+    failed = "No valid triton configs. OutOfResources: out of resource: shared memory, Required: 9, Hardware limit: 8"
+    log.write_text(f"Runtime error during autotuning: \n{failed}. \nIgnoring this choice.\nready\n")
+    assert classify_log_file(log)["class"] == "success_noise"
+    log.write_text(f"{failed}\n")
+    assert classify_log_file(log)["class"] == "compile_failure"
+
+
+def test_after_the_choice_that_failed_errors_count_again():
+    tuning = ["Runtime error during autotuning: ", "no config", "Ignoring this choice."]
+    assert found([*tuning, START, *FRAMES, ERROR]).root_cause == ERROR
+
+
+@pytest.mark.parametrize(
+    "line", ["Failed requests:            0", "errors=0", "0 failed, 12 passed"]
+)
+def test_counts_of_no_errors_are_none(line: str, tmp_path: Path):
+    log = tmp_path / "some.log"
+    log.write_text(f"loading\n{line}\n")
+    assert classify_log_file(log)["class"] == "success_noise"
+
+
+def test_error_that_is_only_named_before_requests_are_answered_is_noise(tmp_path: Path):
+    log = tmp_path / "some.log"
+    named = "node:1:1 [0] misc/ibvwrap.cc:190 NCCL WARN Call to ibv_open_device failed"
+    answered = 'INFO:     127.0.0.1:5 - "POST /v1/completions HTTP/1.1" 200 OK'
+    log.write_text(f"{named}\n{answered}\n")
+    assert classify_log_file(log)["class"] == "success_noise"
+    log.write_text(f"{answered}\n{named}\n")
+    assert classify_log_file(log)["class"] == "nccl_or_distributed"
+
+
+def test_memory_that_ends_while_a_layer_is_made_is_that_of_the_weights():
+    oom = "torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."
+    made = '  File "/opt/fairscale/nn/model_parallel/layers.py", line 349, in __init__'
+    ran = '  File "/opt/llama/model.py", line 12, in forward'
+    start = "Traceback (most recent call last):"
+    assert found([start, made, "    empty()", oom]).failure_class == "oom_weights"
+    assert found([start, ran, "    self()", made, "    empty()", oom]).failure_class == "oom_device"
+
+
+def test_exception_of_a_kernel_that_is_compiled_ahead_to_try_it_is_noise(tmp_path: Path):
+    log = tmp_path / "some.log"
+    frame = '  File "/opt/torch/_inductor/select_algorithm.py", line 4397, in {}'
+    raised = "RuntimeError: No valid triton configs. OutOfMemoryError: out of resource: triton_mm"
+    lines = [START, frame.format("precompile_with_captured_stdout"), "    precompile()", raised]
+    log.write_text("\n".join([*lines, "AUTOTUNE mm(2048x4096, 4096x4096)", "done"]))
+    assert classify_log_file(log)["class"] == "success_noise"
+    lines[1] = frame.format("autotune_select_algorithm")
+    assert found(lines).failure_class == "compile_failure"
+
+
+def test_exception_that_a_warning_announced_is_the_line_of_the_cause():
+    said = "CUDA unknown error - this may be due to an incorrectly set up environment."
+    warning = f"/opt/torch/cuda/__init__.py:138: UserWarning: CUDA initialization: {said} (Triggered internally at x)"
+    frame = '  File "/opt/torch/cuda/__init__.py", line 298, in _lazy_init'
+    raised = f"RuntimeError: {said}"
+    assert found([warning, START, frame, "    init()", raised]).root_cause == raised
+    assert found([warning]).root_cause == warning
+
+
+def test_assertion_of_an_engine_that_runs_is_its_bug():
+    asserted = "AssertionError: Workspace growth is not allowed after locking."
+    frame = '  File "/opt/vllm/v1/worker/{}.py", line 4102, in {}'
+    running = [START, frame.format("gpu_model_runner", "execute_model"), "    forward()", asserted]
+    starting = [START, frame.format("gpu_worker", "init_device"), "    allocate()", asserted]
+    assert found(running).failure_class == "python_bug"
+    assert found(starting).failure_class == "unsupported_config"
+
+
+def test_layer_that_another_stage_has_is_no_weight_of_the_checkpoint():
+    key = "KeyError: 'language_model.model.layers.20.linear_attn'"
+    frame = '  File "/opt/vllm/v1/worker/gpu_model_runner.py", line 9, in initialize_attn_backend'
+    assert found([START, frame, "    layers[layer_name]", key]).failure_class == "python_bug"
+
+
+def test_what_a_server_dies_of_counts_before_a_request_that_it_refused():
+    refused = "vllm.exceptions.VLLMValidationError: The prompt cannot be empty"
+    assert found([START, *FRAMES, refused]).failure_class == "unsupported_config"
+    assert found([START, *FRAMES, refused, START, *FRAMES, ERROR]).root_cause == ERROR
+
+
+def test_task_that_ray_names_counts_before_the_number_that_it_killed():
+    counted = f"{RAYLET[:-1]}1 Workers (tasks / actors) killed due to memory pressure (OOM)"
+    named = (
+        "ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory."
+    )
+    assert found([counted, START, *FRAMES, named]).root_cause == named
+    assert found([counted]).root_cause == counted

@@ -890,6 +890,352 @@ WORDINGS = [
         "python_bug",
         "TypeError: forward() got an unexpected keyword argument 'intermediate_tensors'",
     ),
+    (
+        "unsupported_config",
+        ("AttributeError: Model Qwen2ForCausalLM does not support BitsAndBytes quantization yet."),
+    ),
+    ("unsupported_config", "RuntimeError: Only support head size 64, 128, and 256 for now"),
+    (
+        "unsupported_config",
+        (
+            "RuntimeError: [TensorRT-LLM][ERROR] Assertion failed: maxNumTokens.value"
+            "() % tokensPerBlock == 0 (cacheTransBuffer.cpp:206)"
+        ),
+    ),
+    (
+        "unsupported_config",
+        (
+            "[TensorRT-LLM][ERROR] Assertion failed: mpiSize == tp * pp (/app/tensorr"
+            "t_llm/runtime/worldConfig.cpp:80)"
+        ),
+    ),
+    (
+        "unsupported_config",
+        (
+            "llama_init_from_model: quantized V cache was requested, but this require"
+            "s Flash Attention"
+        ),
+    ),
+    (
+        "unsupported_config",
+        ("llama_context: K cache type q4_0 with block size 32 does not divide n_embd_head_k=80"),
+    ),
+    (
+        "unsupported_config",
+        ('Error: NotEnoughCUDADevices("`sharded` is true but only found 1 CUDA devices")'),
+    ),
+    ("unsupported_config", "vllm serve: error: the following arguments are required: model"),
+    (
+        "unsupported_config",
+        (
+            "launch_server.py: error: ambiguous option: --max could match --max-total"
+            "-tokens, --max-running-requests"
+        ),
+    ),
+    ("unsupported_config", "Error: No such option: --tensor-paralel-size"),
+    (
+        "unsupported_config",
+        ("RuntimeError: Tensor parallel size (8) is larger than the number of available GPUs (4)"),
+    ),
+    (
+        "unsupported_config",
+        (
+            "RuntimeError: Expected b.size(0) % 16 == 0 && b.size(1) % 16 == 0 to be "
+            "true, but got false."
+        ),
+    ),
+    (
+        "unsupported_config",
+        ("RuntimeError: Number of heads in key/value must divide number of heads in query"),
+    ),
+    (
+        "unsupported_config",
+        (
+            "RuntimeError: Invalid thread config: thread_m_blocks = 1, thread_k = -1,"
+            " thread_n = -1 for MKN = [16, 100, 4096]"
+        ),
+    ),
+    ("unsupported_config", "ValueError: Unknown RoPE scaling type yarn2"),
+    ("unsupported_config", "ValueError: At most 1 image(s) may be provided in one prompt."),
+    ("unsupported_config", "AssertionError: DCP not support sliding window."),
+    ("unsupported_config", "AssertionError: last dim has to be multiple of 16, but got 24."),
+    ("unsupported_config", "RuntimeError: LoRA is not enabled. Use --enable-lora to enable LoRA."),
+    ("python_bug", "AssertionError: hidden_states must be 2D"),
+    ("python_bug", "AssertionError: ndim must be 3"),
+    (
+        "python_bug",
+        (
+            "RuntimeError: Sizes of tensors must match except in dimension 1. Expecte"
+            "d size 5 but got size 4"
+        ),
+    ),
+    (
+        "unsupported_arch",
+        (
+            "  what():  [TensorRT-LLM][ERROR] Assertion failed: Unsupported architect"
+            "ure (/src/fmhaRunner.cpp:89)"
+        ),
+    ),
+    (
+        "unsupported_arch",
+        (
+            "RuntimeError: [CutlassFpAIntBGemmRunner][GEMM Dispatch] Arch unsupported"
+            " for CUTLASS mixed type GEMM"
+        ),
+    ),
+    ("unsupported_arch", "AssertionError: FlashAttention v3 Backend requires SM>=80 and SM<=90."),
+    ("unsupported_arch", "ValueError: For NVFP4 quantization the GPU must be Blackwell"),
+    ("unsupported_arch", "RuntimeError: GPU capability 75 not supported"),
+    (
+        "unsupported_arch",
+        (
+            "ERROR : Arch conditional MMA instruction used without targeting appropri"
+            "ate compute capability. Aborting."
+        ),
+    ),
+    (
+        "unsupported_arch",
+        (
+            "rocBLAS error: Cannot read /opt/rocm/lib/rocblas/library/TensileLibrary."
+            "dat: Illegal seek for GPU arch : gfx1103"
+        ),
+    ),
+    (
+        "unsupported_arch",
+        ("hipErrorNoBinaryForGpu: Unable to find code object for all current devices!"),
+    ),
+    (
+        "unsupported_arch",
+        (
+            "[TRT] [E] Error Code 9: API Usage Error (Target GPU SM 70 is not support"
+            "ed by this TensorRT release.)"
+        ),
+    ),
+    (
+        "compile_failure",
+        (
+            "python: /project/lib/Analysis/Allocation.cpp:40: std::pair<llvm::SmallVe"
+            "ctor<unsigned int>> getCvtOrder(): Assertion `!(src && dst)' failed."
+        ),
+    ),
+    (
+        "compile_failure",
+        (
+            "python: ../include/triton/Dialect/TritonGPU/IR/Dialect.h:10: foo: Assert"
+            'ion `x && "y"\' failed.'
+        ),
+    ),
+    (
+        "compile_failure",
+        (
+            "UNREACHABLE executed at /project/lib/Dialect/TritonGPU/IR/LinearLayoutCo"
+            "nversions.cpp:620!"
+        ),
+    ),
+    (
+        "compile_failure",
+        (
+            'loc("/tmp/kernel.ttadapter.mlir":2:3): error: ub overflow, requires 2106'
+            "368 bits while 1572864 bits avaliable!"
+        ),
+    ),
+    (
+        "compile_failure",
+        ("/opt/vllm/kernel.py:80:20: error: operation scheduled before its operands"),
+    ),
+    ("compile_failure", "clang: error: unsupported option '--offload-arch=gfx1201'"),
+    (
+        "compile_failure",
+        (
+            "subprocess.CalledProcessError: Command '['/usr/bin/gcc', '/tmp/a/main.c'"
+            ", '-O3']' returned non-zero exit status 1."
+        ),
+    ),
+    ("compile_failure", "FAILED: batch_prefill.cuda.o"),
+    (
+        "compile_failure",
+        ("torch._dynamo.exc.FailOnRecompileLimitHit: recompile_limit reached with one_graph=True."),
+    ),
+    (
+        "compile_failure",
+        ("torch._inductor.select_algorithm.NoValidChoicesError: No choices to select."),
+    ),
+    (
+        "compile_failure",
+        ("torch._subclasses.fake_tensor.DynamicOutputShapeException: aten.nonzero.default"),
+    ),
+    ("driver_or_env", "RuntimeError: CUDA error: initialization error"),
+    (
+        "driver_or_env",
+        (
+            "RuntimeError: Attempting to deserialize object on a CUDA device but torc"
+            "h.cuda.is_available() is False."
+        ),
+    ),
+    (
+        "driver_or_env",
+        ("Could not load library libcudnn_cnn_infer.so.8. Error: libnvrtc.so: version mismatch"),
+    ),
+    ("driver_or_env", "nvrtc: error: failed to open libnvrtc-builtins.so.12.1."),
+    (
+        "driver_or_env",
+        (
+            "docker: Error response from daemon: OCI runtime create failed: unable to"
+            " start container process"
+        ),
+    ),
+    (
+        "cuda_misc",
+        (
+            "  what():  inclusive_scan failed to synchronize: cudaErrorMisalignedAddr"
+            "ess: misaligned address"
+        ),
+    ),
+    (
+        "cuda_misc",
+        (
+            "[TensorRT-LLM][ERROR] CUDA runtime error in cudaDeviceSynchronize(): uns"
+            "pecified launch failure"
+        ),
+    ),
+    (
+        "oom_device",
+        (
+            "[TensorRT-LLM][ERROR] CUDA runtime error in cudaMallocAsync(ptr, n, pool"
+            ", stream): out of memory"
+        ),
+    ),
+    ("oom_device", ("cupy.cuda.memory.OutOfMemoryError: Out of memory allocating 1,000,000 bytes")),
+    ("kv_cache_insufficient", "RuntimeError: No enough gpu memory for runtime."),
+    (
+        "oom_host",
+        ("OSError: The paging file is too small for this operation to complete. (os error 1455)"),
+    ),
+    ("disk_full", "write /var/tmp/container_images_storage1/17: no space left on device"),
+    ("disk_full", "OSError: Not enough disk space. Needed: 15 GB"),
+    (
+        "weights_mismatch",
+        ("RuntimeError: weight model.layers.0.mlp.gate_proj.weight does not exist"),
+    ),
+    (
+        "weights_mismatch",
+        (
+            "ValueError: While loading /lora, expected target modules in ['q_proj'] b"
+            "ut received ['x']."
+        ),
+    ),
+    (
+        "weights_mismatch",
+        ("llama_model_load: error loading model: missing tensor 'token_embd.weight'"),
+    ),
+    (
+        "tokenizer_error",
+        (
+            "llama_model_load: error loading model: error loading model vocabulary: u"
+            "nknown pre-tokenizer type: 'x'"
+        ),
+    ),
+    (
+        "tokenizer_error",
+        (
+            "jinja2.exceptions.TemplateError: Conversation roles must alternate user/"
+            "assistant/user/assistant/..."
+        ),
+    ),
+    ("model_not_found", "ValueError: The model path /models/x does not exist"),
+    ("nccl_or_distributed", "RuntimeError: nixl_cu12 agent creation failed: NIXL_ERR_BACKEND"),
+    ("nccl_or_distributed", "MPI_ABORT was invoked on rank 0 in communicator MPI_COMM_WORLD"),
+    (
+        "nccl_or_distributed",
+        (
+            "node:1:2 [3] NCCL WARN NET/OFI Request 0x7f completed with error. RC: 11"
+            "3. Error: 2 (UNDELIVERABLE)."
+        ),
+    ),
+    ("timeout_hang", "Server did not start within 600 seconds"),
+    ("timeout_hang", "=>> PBS: job killed: walltime 3605 exceeded limit 3600"),
+    ("unsupported_config", "error: unexpected argument '--max-input-len' found"),
+    ("unsupported_config", "AssertionError: prefill CUDA graph does not work with LoRA"),
+    ("unsupported_config", "ValueError: Cannot set both --max-model-len and --context-length"),
+    ("compile_failure", '1 error detected in the compilation of "/tmp/batch_prefill.cu".'),
+    ("compile_failure", "nvcc error   : 'ptxas' died due to signal 11 (Invalid memory reference)"),
+    ("compile_failure", "error: couldn't allocate output register for constraint 'h'"),
+    ("cuda_misc", "/src/llama.cpp:12: GGML_ASSERT(n_tokens <= n_batch) failed"),
+    ("cuda_misc", "RuntimeError: CUDART error: invalid device context"),
+    ("oom_device", "RuntimeError: CUDART error: out of memory"),
+    ("driver_or_env", "RuntimeError: 0 active drivers ([]). There should only be one."),
+    ("driver_or_env", "AssertionError: Invalid device id"),
+    (
+        "driver_or_env",
+        "torch.cuda.DeferredCudaCallError: CUDA call failed lazily at initialization with error: x",
+    ),
+    ("driver_or_env", "OSError: Could not find any NVRTC library"),
+    ("driver_or_env", "RuntimeError: No GPU or XPU found. A GPU or XPU is needed for FP8."),
+    ("driver_or_env", "RuntimeError: NIXL is not available"),
+    (
+        "driver_or_env",
+        "AssertionError: DeepEP kernels not found. Please follow the README to install DeepEP kernels.",
+    ),
+    (
+        "driver_or_env",
+        "RuntimeError: EPLB communicator 'nixl' requested but NIXL is unavailable.",
+    ),
+    ("driver_or_env", "ValueError: SparseIndexer requires DeepGEMM >= 2.8 (symbol not there)."),
+    (
+        "driver_or_env",
+        (
+            "AssertionError: libcudart is not loaded in the current process, try setting "
+            "VLLM_CUDART_SO_PATH"
+        ),
+    ),
+    ("nccl_or_distributed", "AssertionError: world group is not initialized"),
+    ("nccl_or_distributed", "AssertionError: No GPU found in Ray cluster."),
+    ("nccl_or_distributed", "RuntimeError: NIXL EPLB init failed: timeout in agent"),
+    ("nccl_or_distributed", "HandshakeError: Eager MoRIIO handshake failed for 10.0.0.7"),
+    (
+        "nccl_or_distributed",
+        (
+            "torch.distributed.elastic.rendezvous.api.RendezvousConnectionError: The connection to the "
+            "C10d store has failed. See inner exception for details."
+        ),
+    ),
+    (
+        "timeout_hang",
+        (
+            "RuntimeError: DP Coordinator process failed to report ZMQ addresses within timeout=120 "
+            "seconds during startup."
+        ),
+    ),
+    (
+        "weights_mismatch",
+        "RuntimeError: NVFP4 weight_scale for layer model.layers.3.mlp was never loaded (still NaN).",
+    ),
+    (
+        "model_not_found",
+        "FileNotFoundError: Weight files referenced in index but missing: ['model-2-of-2.safetensors']",
+    ),
+    ("model_not_found", "RuntimeError: Cannot find any model weights with 'me/model'"),
+    (
+        "compile_failure",
+        "ValueError: numel (2097152) exceeds triton maximum tensor numel (1048576)",
+    ),
+    ("unsupported_arch", "ValueError: indexer_kv_dtype='mxfp4' on ROCm requires CDNA4 (MI355X)."),
+    ("unsupported_config", "AssertionError: FlyDSL supports kv_block_size 16 or 32, got 8"),
+    ("unsupported_config", "AssertionError: out_features = 96 is indivisible by min_thread_n = 64"),
+    ("unsupported_config", "ValueError: Unknown load_format: dumy"),
+    ("unsupported_config", "argparse.ArgumentTypeError: Value 8x cannot be converted to int."),
+    (
+        "unsupported_config",
+        "AssertionError: VLLM_RAY_BUNDLE_INDICES must have the same size as the world size, but got 2",
+    ),
+    (
+        "unsupported_config",
+        "AssertionError: DP adjusted local rank 4 is out of bounds for 4 devices.",
+    ),
+    ("unsupported_config", "NotImplementedError: MRV2 PCP + DCP with dense models"),
+    ("python_bug", "NotImplementedError: Subclasses should implement this method"),
+    ("python_bug", "AssertionError: The block already has a hash. This should not happen."),
+    ("python_bug", "ValueError: too many values to unpack (expected 2)"),
 ]
 
 
@@ -925,8 +1271,19 @@ HARMLESS = [
         "(EngineCore pid=1) INFO 01-26 10:00:00 [shm_broadcast.py:548] No available shared memory "
         "broadcast block found in 60 seconds."
     ),
+    "node:1:1 [0] misc/ibvwrap.cc:63 NCCL WARN Failed to open libibverbs.so[.1]",
+    "RuntimeError: Process ApiServer_0 (PID: 4242) died with exit code 1",
     "Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.",
     "Triton is installed, but doesn't include CPU backend. Disabling Triton.",
+    ("If you get `CUDA error: invalid device function` errors, the above might be the cause"),
+    (
+        "node:1:1 [0] NCCL INFO dlerror=libnccl-net.so: cannot open shared object"
+        " file: No such file or directory"
+    ),
+    (
+        "libibverbs: Warning: couldn't load driver 'libefa.so': libefa.so: cannot"
+        " open shared object file: No such file"
+    ),
 ]
 
 

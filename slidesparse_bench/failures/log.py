@@ -78,6 +78,27 @@ _KEYWORDS = (
     *("slidesparse:",),
     # Chinese, `does not support` and `interrupted`, as the public SlideSparse scripts print them.
     *("不支持", "中断"),
+    # What an exception of C++ says, and llama.cpp of what does not go together.
+    *("what():", "requires flash_attn", "requires Flash", "does not divide"),
+    # Launchers, networks, templates, Rust; and the end of what Inductor says of a choice.
+    *(
+        "MPI_ABORT",
+        "ORTE was unable",
+        "UCX  ERROR",
+        "NIXL_ERR",
+        "jinja2.exceptions",
+        "did not start",
+        "panicked at",
+        "Ignoring this choice",
+    ),
+    # Compilers, which name their exceptions and aborts as they like, and device code that was not built.
+    *(
+        "torch._dynamo.exc",
+        "torch._inductor.exc",
+        "UNREACHABLE exec",
+        "crash backtrace",
+        "Attempting to use ",
+    ),
 )
 """Every line that can matter holds one of these; `tests/test_signatures.py` checks the examples."""
 

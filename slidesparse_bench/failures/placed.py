@@ -10,16 +10,18 @@ from __future__ import annotations
 from slidesparse_bench.failures.signature import Signature, Tier
 
 _NAME = r"(?:[A-Za-z_]\w*\.)*"
-_ANY = rf"^(?P<exception>{_NAME}[A-Z]\w*(?:Error|Exception))"
+_ANY = rf"^(?P<exception>{_NAME}_?[A-Z]\w*(?:Error|Exception))"
 _REFUSES = (
     rf"^(?P<exception>{_NAME}(?:ValueError|NotImplementedError|AssertionError|RuntimeError|InternalError"
-    r"|VLLM\w*Error))"
+    r"|VLLM\w*Error|Unsupported\w*Error|\w*MismatchError)|\s*what\(\))"
 )
+_REFUSES_WITHOUT_ASSERTING = _REFUSES.replace("|AssertionError", "")
 
 _GPUS = (
-    r"(?:Hopper|Ampere|Blackwell|Turing|Volta|Ada(?: Lovelace)?\b|\b(?:SM|[Ss]m)[ _]?\d{2,3}[a-f]?\b"
-    r"|(?:compute|device|CUDA|cuda) capability|[Cc]ompute [Cc]apability|(?:GPU|CUDA|SM|device) arch\w*"
-    r"|\b(?:GPU|SM|device) (?:version|generation|family|target)|\b(?:V|A|H|B)[12]00\b|gfx\d+|MI\d{3}\b)"
+    r"(?:Hopper|Ampere|Blackwell|Turing|Volta|Ada(?: Lovelace)?\b|\b(?:SM|[Ss]m)(?: ?[<>]?= ?|[ _])?\d{2,3}[a-fx]?\b"
+    r"|(?:compute|device|CUDA|cuda|GPU) capability|[Cc]ompute [Cc]apability|(?:GPU|CUDA|SM|device) arch\w*"
+    r"|\b(?:GPU|SM|device) (?:version|generation|family|target)|\b(?:V|A|H|B)[12]00\b|gfx\d+|MI\d{3}[AX]?\b"
+    r"|\b[CR]DNA ?\d?\b)"
 )
 _ONLY_SOME_GPUS = (
     rf"(?:[Oo]nly|[Rr]equires?|[Nn]eeds?|[Uu]nsupported|[Nn]ot? (?:yet |currently )?(?:supported|available"
@@ -36,34 +38,52 @@ _ONLY_SOME_GPUS = (
     # DeepGEMM has cases by GPU, and says what it looked for when none fits.
     r"|ssertion error \(\S+\.(?:hpp|cuh?|cpp):\d+\): (?:[Uu]nsupported arch|Unknown (?:recipe|SF transf))"
     # Of a model it would be named.
-    r"|[Uu]nsupported (?:GPU |device )?arch(?:itecture)?s?\W*$"
+    r"|[Uu]nsupported (?:GPU |device )?arch(?:itecture)?s?\W*(?:\(\S+:\d+\)\s*)?$"
+    r"|\b[Aa]rch(?:itecture)? (?:is )?(?:unsupported|not supported)\b"
+    rf"|\bexcept (?:on|for|with) .{{0,40}}?{_GPUS}|\bmust be (?:an? )?(?:NVIDIA )?{_GPUS}"
 )
 _REFUSAL = (
     r"(?:\bnot|n't) (?:yet |currently |officially )?(?:supported|compatible|divisible|allowed|implemented"
     r"|permitted|a valid|valid for)\b"
     r"|(?:[Dd]oes|[Dd]o|did)(?: not|n't) (?:yet |currently )?(?:support|implement)"
     r"|\b[Uu]nsupported\b|\bincompatible with\b|mutually exclusive|[Nn]o valid attention backend"
-    r"|(?:must|should|has to|have to|needs? to) be (?:evenly )?(?:divis\w*|a multiple|one of|at least"
+    r"|\bnot support\b|(?:must|should|has to|have to|needs? to) be (?:evenly )?(?:divis\w*|(?:an? )?(?:integer )?(?:multiple|power) of"
+    r"|even\b|fp16|bf16|one of|at least"
     r"|at most|greater|less|larger|smaller|positive|non-negative|between|equal|in [\[({]|[<>=]"
-    r"|a power|set|specified|provided|enabled|disabled|true|false|True|False|None)"
-    r"|\bonly (?:supports?|supported|works?|implemented|available|compatible|allows?|valid"
+    r"|set|specified|provided|enabled|disabled|true|false|True|False|None)"
+    r"|\b[Oo]nly (?:supports?|supported|works?|implemented|available|compatible|allows?|valid"
     r"|(?:be )?(?:used|enabled|supported|applied))\b"
     r"|(?:cannot|can not|can't) be (?:used|enabled|set|combined|larger|greater|smaller|specified)"
     r"|\b[Uu]n(?:known|recognized|expected) (?:quant\w+|dtype|data type|device|backend|attention"
-    r"|model|config\w*|argument|option|format|scheme|method|load|runner|task)\b"
-    r"|\b[Oo]nly\b.{0,80}\b(?:is|are) (?:currently )?supported|\b[Nn]o compatible \w+"
+    r"|model|config\w*|argument|option|format|scheme|method|load|load_format|runner|task)\b"
+    r"|\bsupport(?:s|ed)? only\b|\b(?:indivisible|requires? .{1,80}divisible) by\b|\bcurrently supports?\b"
+    r"|\bsupports? .{1,80}, (?:but )?got\b|\b[Oo]nly one .{1,60} can be\b|\b[Ss]et (?!allow_unused|retain_graph|create_graph)\w+ ?= ?(?:True|False|\d)"
+    r"|\bout of (?:bounds|range) for (?:\d+ devices|assigned_)|exceeds (?:available GPUs|assigned_)"
+    r"|\b(?:VLLM|SGLANG)_[A-Z_]+ (?:must|cannot|should)\b|\bbe multiples? or\b|\b(?:requires?|needs?) \w+ ?% ?\d+ ?== ?0"
+    r"|\bnot in (?:the )?supported\b|match (?:the )?(?:local )?world size|\blocal rank \d+ is out of bounds|\b[Uu]nknown \w+ backend\b"
+    r"|No supported LoRA modules|\bplease disable it\b|requires? .{1,60}\bto (?:support|return) "
+    r"|\b[Oo]nly\b.{0,80}\bsupported\b|\bnot (?:an? )?(?:multiple|power) of\b|\b[Nn]o compatible \w+"
     r"|\b(?:[Rr]emaining|[Uu]nknown|[Uu]nrecognized|[Uu]nused|[Uu]nparsed|[Ll]eftover)[ _](?:argv?s?|arguments?"
     r"|flags?|options?|parameters?)\b"
     r"|\b(?:dtype|float\d+|bfloat16) is required for\b|\bsupports? \w+ only\b|\b(?:[Vv]alid|[Ss]upported|[Aa]llowed) (?:values|options|choices|modes|types) are\b"
+    r"|\b[Uu]n(?:known|recognized) (?!message|request|event|frame|output|object|node)(?:\w+ ){1,3}(?:type|method"
+    r"|mode|scheme|strategy|activation)\b|\b(?:must|should|does not|do not|doesn't) (?:evenly )?divide\b"
+    r"|(?<!ndim )(?<!dim )(?<!rank )\bmust be \d+(?![\w.-])|\bneeds? to be run with\b|[Aa]t most \d+ \w+(?:\(s\))? may be provided"
+    r"|[Nn]ot enough (?:total )?available (?:nodes|GPUs|devices)|(?:greater|larger|more) than the (?:maximum )?number of"
+    r"|[Cc]onfiguration mismatch|incompatible configuration|[Cc]annot set both|[Dd]oes not work with\b"
+    r"|cannot be simultaneously|\bonly .{0,40} (?:is|are) (?:allowed|accepted)\b"
+    r"|\b(?:[Ss]et|[Uu]se|[Pp]ass|[Ww]ithout|[Ss]pecify|[Aa]dd|[Rr]emove|[Ee]nable|[Dd]isable) [`'\"]?"
+    r"(?:--[a-z]|(?:VLLM|SGLANG)_[A-Z])"
+    r"|Expected .*% \w+ == 0\b.* to be true, but got false|tp_size % \w+ == 0"
     r"|[Cc]annot provide a placement group|[Pp]lease adjust\b|[Cc]annot use \w+|is not aligned with|exceeds the (?:total |maximum )?number of"
     r"|\b[Ii]nvalid (?:value|choice|argument|option|config\w*|combination|backend|quant\w*|dtype"
-    r"|method|load|attention|tensor parallel|max_\w+)\b"
+    r"|method|load|attention|tensor parallel|max_\w+|thread config|cudagraph)\b"
 )
 _ADVISED = (
     r"[Cc]annot find the config file|should have an? |must have an? |must contain |"
     r"[Pp]lease (?:use|set|increase|decrease|reduce|lower|raise|disable|enable|specify|pass|choose"
     r"|provide|consider)\b|[Cc]onsider (?:reducing|increasing|using|setting)"
-    r"|[Tt]ry (?:increasing|decreasing|reducing|setting|lowering|using)|\brequires? (?:`|--|setting )"
+    r"|[Tt]ry (?:increasing|decreasing|reducing|setting|lowering|using)|\brequires? (?:`|--|setting |VLLM_)"
     r"|is (?:larger|greater|smaller|less|longer|higher|lower) than|is too (?:large|small|long)"
     r"|exceeds? (?:the )?(?:max\w*|limit|model)"
 )
@@ -115,6 +135,8 @@ _CHECKING_CONFIG = frozenset(
         "get_quant_config",
         "get_quantization_config",
         "parse_args",
+        # DeepSpeed.
+        *("_batch_assertion", "_configure_train_batch_size", "_do_sanity_check", "_do_error_check"),
     }
 )
 _BUILDING_ENGINE = frozenset(
@@ -134,6 +156,9 @@ _RUNNING_ENGINE = frozenset(
         "load_weights",
     }
 )
+_SERVING = frozenset({"run_busy_loop", "run_engine_loop", "engine_step", "execute_model"})
+"""The loops of an engine that has started: its configuration was accepted, what it asserts then are
+invariants of its own."""
 _CONFIG_FILES = (
     r"transformers/utils/quantization_config|vllm/(?:config(?:\.py$|/)|engine/arg_utils|platforms/|transformers_utils/config"
     r"|entrypoints/openai/cli_args|utils/argparse|model_executor/models/registry)"
@@ -170,25 +195,31 @@ of torch, FlashInfer, XLA."""
 _COMPILES = (
     r"\b(?:[Ff]ailed to|[Uu]nable to|[Cc]ould not|[Cc]annot) (?:be )?(?:JIT[- ])?(?:compile|lower|legalize"
     r"|assemble)d?\b|\b[Cc]ompil(?:ation|er|ing)\b[^.:]{0,60}\b(?:fail\w*|error|abort\w*|exited)"
-    r"|\b[Cc]ode ?gen\w*\b[^.:]{0,40}\b(?:fail\w*|error)|\b[Ee]rrors? (?:while|when|during|in) compil"
+    r"|\b[Cc]ode ?gen\w*\b[^.:]{0,40}\b(?:fail\w*|error)|\b[Ee]rrors? (?:while|when|during|in) compil|\b[Cc]ompile (?:failed|error)\b"
 )
 
 _WANTED = (
     r"\b(?:pip3?|conda|apt|apt-get|uv pip) install\b|[Pp]lease (?:re)?install\b|\binstall it\b|is not installed"
     r"|not be installed|not (?:seem to be |properly |correctly )installed|[Pp]lease (?:upgrade|update) (?:your )?\w+"
     r"|(?:[Pp]lease|or|;|to) (?:upgrade|rebuild|reinstall) \w+|usable \w+ installation"
-    r"|requires? (?:the )?[\w.+-]+ ?(?:version )?(?:>=|==|<=|>|<) ?v?\d|version mismatch|incompatible version"
+    r"|requires? (?:the )?[\w.+-]+ ?(?:version )?(?:>=|==|<=|>|<) ?v?\d+\.\d|version mismatch|incompatible version"
     r"|mismatches the version|(?:\d+\.)+\d+ or (?:newer|later|higher|above)\b"
     r"|installed version\b.{0,80}\b(?:less|greater|older|newer|lower|higher) than"
     r"|can(?:not|'t) be imported|(?:not|n't) (?:be )?importable|(?:compiled|built) without \w+"
     r"|\bnot (?:been )?(?:compiled|built) (?:with|against)\b|broken build"
     r"|\b(?:driver|extension|library|module) (?:can't|cannot|could not) be (?:loaded|found)"
     r"|\b(?:extension|library|package|module|binary) is (?:not (?:loaded|available|found|built)|unavailable)"
+    r"|\b[Ii]nstall (?:the )?[`'\"][\w.\[\]-]+[`'\"]|\bEnsure .{1,40} (?:is|are) installed|[`'\"][\w.-]+[`'\"] package is installed"
+    r"|requires? (?:the )?[`'\"]?[\w.-]+[`'\"]? package\b|\b(?:kernels|module|package|extension) (?:are |is )?(?:not|cannot be) found\b"
+    r"|\b(?:NIXL|Mooncake|MoRIIO|FlashInfer|DeepGEMM|DeepEP|MoonEP|\w+\.bindings|Ray|Triton)\b"
+    r"(?!.*workspace)[^:]{0,40}?(?:not available|unavailable)\b|\b[Cc]ould not load the \w+ runtime|cuGetProcAddress\S* failed"
+    r"|requested but (?:\w+ is )?unavailable|(?:current|installed) version of [`'\"]?[\w.-]+[`'\"]? (?:does not|doesn't|is not)"
+    r"|\brequires? (?:CUDA|ROCm) support\b"
     r"|functions (?:unavailable|not installed)|\b[A-Z]+_(?:HOME|PATH|ROOT)\b.{0,40}(?:not set|unset|not found)"
 )
 """How a missing or too old package, compiler or driver is asked for."""
 _GPU_WANTED = (
-    r"\b[Nn]o (?:\w+ ){0,3}(?:GPU|device)s? (?:(?:was|were|is|are) )?(?:found|detected|available|visible)\b"
+    r"\b[Nn]o (?:\w+ ){0,3}(?:GPU|device)s? (?:or \w+ )?(?:(?:was|were|is|are) )?(?:found|detected|available|visible)\b"
     r"|\b(?:CUDA|GPU|ROCm) (?:is|was) (?:not available|required|unavailable)\b"
     r"|\b(?:requires?|needs?) (?:a |an )?(?:CUDA |NVIDIA |AMD )?GPUs?(?=\W*$|[.,;)]| (?:and|to|for|with)\b)"
     r"|\bdevice \S+ is not visible\b"
@@ -198,12 +229,33 @@ _FRAME = 'Traceback (most recent call last):\n  File "{}", line 100, in {}\n    
 
 PLACED = (
     Signature(
+        id="request_refused",
+        failure_class="unsupported_config",
+        needles=("VLLMValidationError: ",),
+        # A server that refuses one request goes on: what it dies of later is the cause.
+        tier=Tier.STATED,
+        pattern=r"^(?:[A-Za-z_][\w.]*\.)?VLLMValidationError: (?P<message>.+)",
+        example="vllm.exceptions.VLLMValidationError: The decoder prompt (length 5000) is longer than the "
+        "maximum model length of 4096.",
+        hint="The engine refused it: {message}",
+    ),
+    Signature(
         id="refuses_this_gpu",
         failure_class="unsupported_arch",
-        needles=("Error", "Exception"),
+        needles=("Error", "Exception", "what()"),
         tier=Tier.PLACED,
         pattern=rf"{_REFUSES}: (?P<message>.*(?:{_ONLY_SOME_GPUS}).*)",
         example="RuntimeError: FlashAttentionHopper only supports Hopper GPUs or newer.",
+        hint="Only some GPUs are accepted: {message}",
+    ),
+    Signature(
+        id="native_assertion_names_gpu",
+        failure_class="unsupported_arch",
+        needles=("ssertion failed: ", "CHECK failed", "heck failed"),
+        tier=Tier.PLACED,
+        pattern=rf"(?:[Aa]ssertion failed: |C(?:HECK|heck) failed:? )(?P<message>.*?(?:{_ONLY_SOME_GPUS})[^()]*)",
+        example="[TensorRT-LLM][ERROR] Assertion failed: FP8 FMHA cannot be enabled except on Ada or Hopper "
+        "or Blackwell Arch. (/code/tensorrt_llm/common/attentionOp.cpp:2357)",
         hint="Only some GPUs are accepted: {message}",
     ),
     Signature(
@@ -213,6 +265,8 @@ PLACED = (
         tier=Tier.PLACED,
         pattern=rf"(?:[Aa]ssertion failed: |C(?:HECK|heck) failed:? )(?P<message>.*?(?:{_REFUSAL}|{_ADVISED}"
         r"|\b[Dd]o not set \w+|\b[Mm]ust set \w+"
+        # Conditions without words: sizes that divide, ranks that multiply.
+        r"|\S+ % \S+ == 0\b|\b(?:mpi_?[sS]ize|world_?[sS]ize|[tpde]p(?:_?[sS]ize)?)\b.{0,40}? [=<>]=? "
         r"|\b(?:has|have|needs?|must|should|ought) (?:to )?be (?:built|compiled|configured|exported|converted)).*)",
         example="[TensorRT-LLM][ERROR] Assertion failed: Must set crossKvCacheFraction for "
         "encoder-decoder model (/src/tensorrt_llm/batch_manager/trtGptModel.cpp:288)",
@@ -233,7 +287,17 @@ PLACED = (
                 " loaded",
                 "_HOME",
             ),
-            *("_PATH", "_ROOT", "unavailable", "extension"),
+            *(
+                "_PATH",
+                "_ROOT",
+                "unavailable",
+                "extension",
+                "equire",
+                " found",
+                "not available",
+                "not load",
+                "cuGetProc",
+            ),
         ),
         tier=Tier.PLACED,
         pattern=rf"{_ANY}: (?P<message>.*(?:{_WANTED}).*)",
@@ -311,6 +375,17 @@ PLACED = (
         hint="Using the tokenizer raised {exception}.",
     ),
     Signature(
+        id="key_of_a_choice",
+        failure_class="unsupported_config",
+        needles=("KeyError: ",),
+        tier=Tier.PLACED,
+        # Most keys are names; these are sentences.
+        pattern=r"^KeyError: ['\"](?P<message>.*(?:\b(?:chose|choose) from\b|\b(?:[Aa]vailable|[Ss]upported|[Vv]alid)"
+        r" \w+:|is not a valid \w+ |Missing required keys in|is not supported\b).*?)['\"]?$",
+        example="KeyError: 'invalid tool call parser: hermess (chose from hermes, mistral)'",
+        hint="It was refused, on any GPU: {message}",
+    ),
+    Signature(
         id="weights_key",
         failure_class="weights_mismatch",
         needles=("KeyError",),
@@ -326,9 +401,10 @@ PLACED = (
         id="parameter_key",
         failure_class="weights_mismatch",
         needles=("KeyError: '",),
+        never_within=_RUNNING_ENGINE | {"initialize_from_config", "initialize_kv_cache"},
         tier=Tier.PLACED,
-        # What ends in attn is the key of a KV cache.
-        pattern=r"^KeyError: '(?!.*\.attn')(?P<parameter>[\w.]*\b(?:layers|blocks|experts|h)\.\d+\.[\w.]+"
+        # What ends in attn or mixer is a layer, the key of its KV cache.
+        pattern=r"^KeyError: '(?!.*(?:attn|mixer)')(?P<parameter>[\w.]*\b(?:layers|blocks|experts|h)\.\d+\.[\w.]+"
         r"|[\w.]+\.(?:q?weight|bias|\w*scales?|g_idx|qzeros|absmax))'",
         example="KeyError: 'layers.0.self_attn.qkv_proj.weight_scale'",
         hint="The checkpoint has {parameter}, which the model does not know.",
@@ -349,7 +425,7 @@ PLACED = (
         within=_READING_CHECKPOINT,
         tier=Tier.PLACED,
         ends_traceback=True,
-        pattern=r"^AssertionError\b|^(?:IndexError|RuntimeError|ValueError|AttributeError): .*(?:size"
+        pattern=r"^AssertionError\b|^(?:IndexError|RuntimeError|ValueError|AttributeError): (?!.*\bnot supported\b).*(?:size"
         r"|shape|match|dimension|elements|missing|weight)",
         example=_FRAME.format("/opt/vllm/layers/linear.py", "weight_loader_v2", "assert a == b")
         + "AssertionError",
@@ -424,12 +500,46 @@ PLACED = (
     Signature(
         id="refusal",
         failure_class="unsupported_config",
-        needles=("Error",),
+        needles=("Error", "what()"),
         tier=Tier.PLACED,
-        pattern=rf"{_REFUSES}: (?P<message>.*(?:{_REFUSAL}).*)|^{_NAME}ValueError: "
+        pattern=rf"{_REFUSES_WITHOUT_ASSERTING}: (?P<message>.*(?:{_REFUSAL}).*)|^{_NAME}ValueError: "
         rf"(?P<advice>.*(?:{_ADVISED}).*)",
         example="ValueError: Weight input_size_per_partition = 10944 is not divisible by "
         "min_thread_k = 128. Consider reducing tensor_parallel_size.",
+        hint="It was refused, on any GPU: {message}",
+    ),
+    Signature(
+        id="assertion_refuses",
+        failure_class="unsupported_config",
+        needles=("AssertionError: ",),
+        never_within=_SERVING,
+        tier=Tier.PLACED,
+        pattern=rf"^{_NAME}AssertionError: (?P<message>.*(?:{_REFUSAL}).*)",
+        example="AssertionError: FP8 KV cache is not supported with this backend",
+        hint="It was refused, on any GPU: {message}",
+    ),
+    Signature(
+        id="exception_named_after_config",
+        failure_class="unsupported_config",
+        needles=(
+            *("ConfigError", "hydra.errors.", "omegaconf.errors.", "yaml."),
+            *("ArgumentTypeError: ", "is not a valid JSON file"),
+        ),
+        tier=Tier.PLACED,
+        pattern=r"^(?:[A-Za-z_][\w.]*\.)?(?:\w*Config|ArgumentType)Error: (?P<message>.+)"
+        r"|^OSError: (?P<file>.*config file at .* is not a valid JSON file.*)"
+        r"|^(?:hydra|omegaconf)\.errors\.\w+: (?P<key>.+)|^yaml\.(?:scanner|parser|constructor)\.\w+Error\b",
+        example="deepspeed.runtime.config.DeepSpeedConfigError: fp16 and bf16 are both enabled",
+        hint="The configuration was refused: {message}",
+    ),
+    Signature(
+        id="quantization_refused",
+        failure_class="unsupported_config",
+        needles=("quantization",),
+        tier=Tier.PLACED,
+        # vLLM says it as an AttributeError.
+        pattern=rf"^{_NAME}\w+Error: (?P<message>.*\b(?:does|do) not support (?:\S+ ){{0,3}}quantization\b.*)",
+        example="AttributeError: Model Qwen2ForCausalLM does not support BitsAndBytes quantization yet.",
         hint="It was refused, on any GPU: {message}",
     ),
     Signature(
@@ -521,6 +631,21 @@ PLACED = (
         hint="The engine refused it: {message}",
     ),
     Signature(
+        id="asserted_while_building",
+        failure_class="unsupported_config",
+        needles=("AssertionError: ",),
+        within=_BUILDING_ENGINE,
+        never_within=_RUNNING_ENGINE,
+        tier=Tier.PLACED,
+        ends_traceback=True,
+        raised_in=r"/vllm/(?:model_executor/(?:layers|kernels)|v1/attention|attention|lora)/",
+        pattern=r"^AssertionError: (?P<message>.*\b(?:requires?|[Oo]nly|supports?|supported)\b.*)",
+        example=_FRAME.format("/opt/vllm/v1/worker/gpu_worker.py", "load_model", "load()")
+        + '  File "/opt/vllm/model_executor/layers/quantization/inc.py", line 80, in __init__\n'
+        "AssertionError: INC int quantization requires scalar group_size, but found [128, 128].",
+        hint="The engine refused it while it was being built: {message}",
+    ),
+    Signature(
         id="not_implemented",
         failure_class="unsupported_config",
         needles=("NotImplementedError",),
@@ -530,6 +655,18 @@ PLACED = (
         example=_FRAME.format("/opt/vllm/layers/rotary.py", "forward", "raise NotImplementedError")
         + "NotImplementedError: rope type llama4 with mrope",
         hint="The engine does not implement this: {message}",
+    ),
+    Signature(
+        id="connector_failed",
+        failure_class="nccl_or_distributed",
+        needles=("ransfer", "NIXL", "nixl", "andshake", "server", "ooncake"),
+        tier=Tier.PLACED,
+        pattern=rf"{_ANY}: (?P<message>.*\b(?:[Tt]ransfer ?[Ee]ngine|NIXL|nixl|Mooncake|MoRIIO|[Hh]andshake"
+        r"|(?:bootstrap|metadata) server|KV transfer)\b.{0,80}?\b(?:fail(?:ed|ure)|exited|mismatch|rejected|unexpected)\b.*"
+        r"|.*\b[Ff]ailed to (?:connect|register|handshake|decode) .{0,60}\b(?:[Nn][Ii][Xx][Ll]\w*|Mooncake|(?:bootstrap"
+        r"|metadata) server)\b.*)",
+        example="RuntimeError: Mooncake Transfer Engine initialization failed.",
+        hint="Setting up or using the process group failed: {message}",
     ),
     Signature(
         id="timeout_error",

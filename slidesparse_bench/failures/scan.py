@@ -7,17 +7,29 @@ import re
 import string
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from slidesparse_bench.failures.classes import CLASSES
 from slidesparse_bench.failures.facts import facts_of, log_facts
 from slidesparse_bench.failures.folded import unfolded
-from slidesparse_bench.failures.log import Line, LogReader, Prefixed, Prefixes, any_of
+from slidesparse_bench.failures.log import Line, LogReader, Prefixed, Prefixes
+from slidesparse_bench.failures.needles import Needles
+from slidesparse_bench.failures.noise import (
+    HARMLESS_LEVELS,
+    is_all_answered,
+    is_end_of_engine,
+    is_noise,
+    is_raised_at_exit,
+    is_ready,
+    is_result,
+    is_warned_of,
+    states_its_level,
+)
 from slidesparse_bench.failures.signature import Signature, Tier
 from slidesparse_bench.failures.signatures import SIGNATURES
 from slidesparse_bench.failures.trace import NOWHERE, Place, Tracebacks
+from slidesparse_bench.failures.tuning import Tuning
 
 _PROVED = re.compile(r"^slidesparse: (?P<failure_class>[a-z0-9_]+): (?P<message>.*)")
 
@@ -32,20 +44,13 @@ _WRAPPER = re.compile(
     r"|terminate called after throwing|Engine loop has died|Engine process \(pid \d+\) died"
     r"|Task finished unexpectedly|CalledProcessError|ProcessExitedException|WorkerCrashedError"
     r"|Engine core proc(?:ess)? \S+ died|[Cc]hild (?:process|job).*failed|Failed to start (?:engine|server)"
+    r"|died with exit code|API server (?:process )?\S+ (?:exited|closed)|Worker \S+ failed to initialize"
+    r"|Error raised in subprocess|See root cause above|(?:Coordinator process|thread) (?:failed|died) during startup"
     r"|DPEngineCore proc|ExecutorDied|leader process.*died|Server process (?:exited|died)"
     # An exception that could not be raised again, for want of its arguments.
     r"|(?:Error|Failed|Exception)\.__init__\(\) missing \d+ required"
 )
 """What parents print when a child is gone: never a cause, at most a quotation of one."""
-
-_NOISE = re.compile(
-    r"destroy_process_group\(\) was not called|resource_tracker|leaked (?:shared_memory|semaphore)"
-    r"|Exception ignored in|Ignoring this choice|for benchmark choice|<frozen os>"
-    r"|does not officially support disabling chunked prefill|nanobind: leaked"
-    r"|No available shared memory broadcast block|some potential root causes|Cannot use FA version"
-    r"|^frame #\d+: |^Exception raised from \w+ at "
-)
-"""What runs that work print as well; a stack of C++ belongs to the message above it."""
 
 _HELD = re.compile(
     r"<(?:Task|Future)\b.*\bexception=(?P<type>[\w.]+)\((?P<quote>['\"])(?P<message>.*)(?P=quote)\)"
@@ -55,29 +60,12 @@ _HELD = re.compile(
 _LOADING_FAILED = re.compile(r"(?:error|failed|unable) (?:loading|to load) (?:the )?model\b")
 """How engines without Python's tracebacks tell that it was while they loaded weights."""
 
-_WORKED = re.compile(
-    r"Throughput: [\d.]+ requests/s|^Avg latency: [\d.]+ seconds"
-    r"|^Request throughput \(req/s\): +(?!0\.0+ *$)\d"
-    r"|^=+ (?!.*\b(?:failed|errors?)\b).*\b\d+ passed\b.* in [\d.]+s|^# Out of bounds values : 0 OK"
-)
-"""The results of `vllm bench throughput`, `latency` and `serve`, of pytest and of nccl-tests."""
-_RESULTS = ("Throughput", "Avg latency", "Request throughput", "=", "# Out of bounds")
-_READY = ("Application startup complete", "The server is fired up and ready to roll")
-"""A server that waited for its engine: what was printed before did not stop it."""
-_ANSWERED = "Processed prompts: 100%"
-_GONE_AT_EXIT = re.compile(r"Engine core proc \S+ died unexpectedly")
-"""What a client prints as well of an engine that ended before it did, when all was answered."""
 _ERROR_LIKE = re.compile(
     r"\b(?:error|ERROR|fatal|FATAL|[Ff]ailed|FAILED|[Aa]borted|panic|core dumped)\b"
     r"|(?:\b|[a-z])(?:Error|Exception)\b|[Ee]xit code:? (?!0\b)-?\d"
 )
-_HARMLESS_LEVELS = frozenset({"DEBUG", "INFO", "WARNING"})
-
-_AT_EXIT = frozenset(
-    {"_exitfunc", "_run_exitfuncs", "_exit_function", "__del__", "resource_tracker.py"}
-)
-"""Functions and files of Python that run while an interpreter ends: what they raise has another
-cause."""
+_PARDONED = (Tier.CLUE, Tier.STATED)
+"""What is nothing in a run that goes on."""
 
 _AFTER_KV_CACHE = frozenset(
     {
@@ -152,60 +140,9 @@ def _as_stream(lines: Iterable[str]) -> BinaryIO:
     return io.BytesIO(text.encode("utf-8", "replace"))
 
 
-class _Needles:
-    """The literals of some signatures, each with the place of its signature in the table."""
-
-    def __init__(self, limit: Tier, *, of_warnings: bool = False) -> None:
-        of_places = [
-            (needle, place)
-            for place, signature in enumerate(SIGNATURES)
-            if signature.tier <= limit and (signature.counts_as_warning or not of_warnings)
-            for needle in signature.needles
-        ]
-        literals = sorted({needle for needle, _ in of_places if needle}, key=len)
-        self._everywhere = [place for needle, place in of_places if not needle]
-        self._of_beginning: dict[str, set[int]] = {}
-        self._longer: dict[str, list[tuple[str, int]]] = {}
-        for needle, place in of_places:
-            if needle:
-                beginning = next(each for each in literals if needle.startswith(each))
-                same = self._of_beginning.setdefault(beginning, set())
-                longer = self._longer.setdefault(beginning, [])
-                if needle == beginning:
-                    same.add(place)
-                else:
-                    longer.append((needle, place))
-        beginnings = any_of([each.encode() for each in self._of_beginning]).decode()
-        self._any = re.compile(beginnings)
-
-    def places(self, text: str, place: Place) -> list[int]:
-        """Which signatures can match, in their order. The empty needle is for ends of tracebacks."""
-        hit = self._any.search(text) if self._of_beginning else None
-        if hit is None and not place.ends_traceback:
-            return []
-        found = set(self._everywhere) if place.ends_traceback else set()
-        beginnings: set[str] = set()
-        while hit:
-            beginnings.add(hit[0])
-            hit = self._any.search(text, hit.start() + 1)  # overlapping ones count
-        for beginning in beginnings:
-            found |= self._of_beginning[beginning]
-            for needle, longer in self._longer[beginning]:
-                if needle in text:
-                    found.add(longer)
-        return sorted(found & _admitted(place.file, place.ends_traceback, place.deliberate))
-
-
-@lru_cache(maxsize=4096)
-def _admitted(file: str, ends_traceback: bool, deliberate: bool) -> frozenset[int]:
-    """The places of the signatures that may match a line that stands there."""
-    place = Place(frozenset(), file, ends_traceback, deliberate)
-    return frozenset(index for index, signature in enumerate(SIGNATURES) if signature.admits(place))
-
-
-_NEEDLES = _Needles(max(Tier))
-_GRAVE_NEEDLES = {tier: _Needles(tier) for tier in Tier if tier <= Tier.ASSERTED}
-_WARNING_NEEDLES = _Needles(max(Tier), of_warnings=True)
+_NEEDLES = Needles(max(Tier))
+_GRAVE_NEEDLES = {tier: Needles(tier) for tier in Tier if tier <= Tier.ASSERTED}
+_WARNING_NEEDLES = Needles(max(Tier), of_warnings=True)
 _ANY_TIER = max(Tier)
 _WITHOUT_DIGITS = str.maketrans("", "", string.digits)
 """Every thread of a kernel prints the assertion that failed: lines that differ from the cause just
@@ -222,6 +159,8 @@ class _Scanner:
         self._phase = {phase} if phase else set()
         self._loading_failed = False
         self._answered = False
+        self._wrapped_by = ""
+        self._tuning = Tuning()
 
     def run(self, stream: BinaryIO) -> Scan:
         reader = LogReader(stream, lambda: self._tracebacks.any_open)
@@ -241,7 +180,11 @@ class _Scanner:
         return self._scan
 
     def _pardon(self, worked_at: int) -> None:
-        """What went on after an error that nothing is known of was not stopped by it."""
+        """What went on after an error that nothing is known of, or that was only named, was not
+        stopped by it."""
+        cause = self._scan.cause
+        if cause is not None and cause.tier in _PARDONED and cause.line.number < worked_at:
+            self._scan.alarm, self._scan.cause = self._scan.alarm or cause.line, None
         error = self._scan.last_error
         if self._scan.cause is None and error is not None and error.number < worked_at:
             self._scan.alarm, self._scan.last_error = self._scan.alarm or error, None
@@ -271,10 +214,17 @@ class _Scanner:
             prefixed = prefixed._replace(text=prefixed.text.lstrip())
         if "exception=" in prefixed.text and (held := _HELD.search(prefixed.text)):
             prefixed = prefixed._replace(text=f"{held['type']}: {held['message']}")
+        # What a compiler raised stands on the line after the exception that wraps it.
+        if ends_traceback:
+            self._wrapped_by = printer if prefixed.text.endswith(" raised:") else ""
+        elif printer == self._wrapped_by:
+            ends_traceback, self._wrapped_by = True, ""
         place = self._tracebacks.place(printer, ends_traceback=ends_traceback)
-        if ends_traceback and not _AT_EXIT.isdisjoint(place.frames):  # its cause came before
+        if is_raised_at_exit(place) or self._tuning.passes_over(printer, prefixed.text, place):
             self._scan.alarm = self._scan.alarm or line
             return
+        if not (ends_traceback or prefixed.level) and states_its_level(prefixed.text):
+            prefixed = prefixed._replace(level="WARNING")
         self._note(line, prefixed)
         self._look_for_cause(line, prefixed, place)
 
@@ -298,14 +248,14 @@ class _Scanner:
         stated = log_facts(text)
         if stated and (self._scan.cause is None or "built_for" in stated):
             self._scan.log_facts |= stated
-        if text.startswith(_RESULTS) and _WORKED.search(text):
+        if is_result(text):
             self._scan.worked, self._scan.cause = True, None
-        self._answered = self._answered or text.startswith(_ANSWERED)
-        if text.startswith(_READY):
+        self._answered = self._answered or is_all_answered(text)
+        if is_ready(text):
             self._forget_the_start()
         if "load" in text and self._scan.cause and _LOADING_FAILED.search(text):
             self._loading_failed = True
-        if level in _HARMLESS_LEVELS:
+        if level in HARMLESS_LEVELS:
             self._scan.alarm = self._scan.alarm or (line if level == "WARNING" else None)
         elif self._scan.cause is None and (level or _ERROR_LIKE.search(text)):
             self._note_error(line, text)
@@ -320,7 +270,7 @@ class _Scanner:
         self._scan.cause = self._scan.last_error = None
 
     def _note_error(self, line: Line, text: str) -> None:
-        if _NOISE.search(text) or (self._answered and _GONE_AT_EXIT.search(text)):
+        if is_noise(text) or (self._answered and is_end_of_engine(text)):
             self._scan.alarm = self._scan.alarm or line
         else:
             self._scan.last_error = line
@@ -373,7 +323,7 @@ def _says_more(prefixed: Prefixed, best: Finding) -> bool:
     return (
         not best.place.ends_traceback
         and len(message) > 0
-        and best.prefixed.text.endswith(message)
+        and (best.prefixed.text.endswith(message) or is_warned_of(message, best.prefixed.text))
         and prefixed.depth >= best.prefixed.depth
     )
 
@@ -393,7 +343,7 @@ def _is_better(found: Finding, best: Finding) -> bool:
 def _match(line: Line, prefixed: Prefixed, place: Place, limit: Tier) -> Finding | None:
     """What the first signature that matches this line says, if its tier is not beyond `limit`."""
     text = prefixed.text[:_MATCHED_CHARACTERS]
-    harmless = prefixed.level in _HARMLESS_LEVELS
+    harmless = prefixed.level in HARMLESS_LEVELS
     # From CAUSE on a signature of a weaker tier may stand first in the table: all are asked.
     needles = _WARNING_NEEDLES if harmless else _GRAVE_NEEDLES.get(limit, _NEEDLES)
     places = needles.places(text, place)
@@ -407,7 +357,7 @@ def _match(line: Line, prefixed: Prefixed, place: Place, limit: Tier) -> Finding
         quoted = _WRAPPER.search(text) is not None
         if quoted and is_bug:
             continue
-        if _NOISE.search(text):
+        if is_noise(text):
             return None
         found = Finding(line, prefixed, signature, facts_of(match), place, quoted)
         return found if found.tier <= limit else None

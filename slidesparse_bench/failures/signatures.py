@@ -25,9 +25,33 @@ LOADING_WEIGHTS = frozenset(
         "weight_loader_v2",
         "default_weight_loader",
         "process_weights_after_loading",
+        # vLLM before 0.6.
+        "get_model",
+        # LMDeploy.
+        *("_create_weight", "_create_weight_func", "create_shared_weights", "_get_model_params"),
+        # transformers and accelerate, and what moves a module of torch to the device.
+        *("_load_pretrained_model", "_load_state_dict_into_meta_model", "load_state_dict"),
+        *("set_module_tensor_to_device", "load_checkpoint_in_model", "_apply"),
     }
 )
-"""Functions of vLLM that run only while weights are created, read or repacked."""
+"""Functions of engines and of torch that run only while weights are created, read or repacked."""
+
+RUNNING_MODEL = frozenset(
+    {
+        *(
+            "forward",
+            "_call_impl",
+            "_wrapped_call_impl",
+            "generate",
+            "execute_model",
+            "step",
+            "backward",
+        ),
+        *("profile_run", "_dummy_run", "capture", "capture_model", "warmup", "warm_up"),
+        *("initialize_kv_cache", "initialize_cache", "_allocate_kv_cache"),
+    }
+)
+"""Functions that run when the weights are there."""
 
 _ENGINE_TRACEBACK = """\
 (EngineCore_DP0 pid=4242) ERROR 01-26 10:00:00 [core.py:866] EngineCore failed to start.
@@ -210,15 +234,21 @@ _HOST_MEMORY = (
     Signature(
         id="ray_oom_killer",
         failure_class="oom_host",
-        needles=(
-            "running low on memory",
-            "ray.exceptions.OutOfMemoryError",
-            "memory pressure (OOM)",
-        ),
-        pattern=r"node running low on memory|ray\.exceptions\.OutOfMemoryError"
-        r"|killed due to memory pressure \(OOM\)",
+        needles=("ray.exceptions.OutOfMemoryError",),
+        pattern=r"ray\.exceptions\.OutOfMemoryError",
         example="ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on "
         "memory.",
+    ),
+    Signature(
+        id="ray_counts_killed_workers",
+        failure_class="oom_host",
+        needles=("running low on memory", "memory pressure (OOM)"),
+        # The exception says which one.
+        tier=Tier.QUOTED,
+        pattern=r"(?:(?P<workers>[1-9]\d*) Workers .*)?killed due to memory pressure \(OOM\)"
+        r"|node running low on memory",
+        example="(raylet) node_manager.cc:3084: 1 Workers (tasks / actors) killed due to memory "
+        "pressure (OOM), 0 Workers crashed due to other reasons at node",
     ),
     Signature(
         id="shared_memory",
@@ -292,9 +322,10 @@ _HOST_MEMORY = (
             "MemoryError",
             "std::bad_alloc",
             "Unable to allocate",
+            "paging file is too small",
         ),
         pattern=r"[Cc]annot allocate memory|\[Errno 12\]|^(?:[\w.]+\.)?_?(?:Array)?MemoryError\b"
-        r"|std::bad_alloc|Unable to allocate [\d.]+ \w+ for an array",
+        r"|std::bad_alloc(?!.*CUDA)|paging file is too small|Unable to allocate [\d.]+ \w+ for an array",
         example="OSError: [Errno 12] Cannot allocate memory",
     ),
     Signature(
@@ -325,18 +356,20 @@ _DISK = (
         id="no_space_left",
         failure_class="disk_full",
         needles=(
-            "No space left on device",
+            "o space left on device",
             "ENOSPC",
             "quota exceeded",
             "StorageFull",
             " space ",
+            "disk space",
             "disk is full",
             "inline_container",
             "low on resource: ephemeral-storage",
             "PytorchStreamWriter",
         ),
-        pattern=r"No space left on device|ENOSPC|[Dd]isk quota exceeded|StorageFull"
-        r"|not enough (?:free )?(?:disk )?space (?:on|to)|\bdisk is full"
+        # Programs in Go begin without a capital.
+        pattern=r"[Nn]o space left on device|ENOSPC|[Dd]isk quota exceeded|StorageFull"
+        r"|not enough (?:free )?(?:disk )?space (?:on|to)|[Nn]ot enough disk space|\bdisk is full"
         r"|low on resource: ephemeral-storage"
         r"|PytorchStreamWriter failed|inline_container\.cc:\d+\] ?\.? ?unexpected pos|[Nn]o (?:free |usable )disk space",
         example="OSError: [Errno 28] No space left on device: "
@@ -405,6 +438,24 @@ _DEVICE_MEMORY = (
         + _ENGINE
         + '  File "/opt/vllm/model_executor/layers/vocab_parallel_embedding.py", line 46, in '
         "create_weights\n" + _ENGINE + "    torch.empty(\n" + _ENGINE + _TORCH_OOM_TEXT,
+        hint=_OOM_HINT,
+    ),
+    Signature(
+        id="out_of_memory_in_constructor",
+        failure_class="oom_weights",
+        needles=("out of memory",),
+        within=frozenset({"__init__"}),
+        never_within=RUNNING_MODEL,
+        ends_traceback=True,
+        # The layers that have weights, in all engines.
+        raised_in=r"/(?:\w*layers?|linear|\w*embedding\w*|sparse|parameter|fused_moe|model|modeling_\w+)\.py$"
+        r"|/models/|/torch/nn/",
+        pattern=rf"{_TORCH_OOM}|(?:CUDA|HIP|[Cc]uda)(?: driver| runtime)? [Ee]rror:? ?out of memory",
+        example='Traceback (most recent call last):\n  File "/opt/llama/generation.py", line 119, in build\n'
+        "    model = Transformer(model_args)\n"
+        '  File "/opt/fairscale/nn/model_parallel/layers.py", line 349, in __init__\n'
+        "    self.weight = Parameter(torch.Tensor(self.out_features, self.in_features))\n"
+        + _TORCH_OOM_TEXT,
         hint=_OOM_HINT,
     ),
     Signature(
@@ -489,8 +540,14 @@ _DEVICE_MEMORY = (
             "OutOfMemory",
             "in memory space hbm",
             "RESOURCE_EXHAUSTED",
+            "out_of_memory",
+            "amount of GPU memory",
+            "ot enough memory to handle",
         ),
-        pattern=r"(?:CUDA|HIP|[Cc]uda)(?: driver| runtime)? [Ee]rror:? ?(?:\(?\d+\)? ?)?:? ?\(?'?out of memory"
+        pattern=r"(?:CUDA|CUDART|HIP|[Cc]uda)(?: driver| runtime)? [Ee]rror:? ?(?:\(?\d+\)? ?)?:? ?(?:in [^\n]{1,120}?: )?\(?'?out of memory"
+        r"|OutOfMemoryError: Out of memory allocating|out_of_memory: CUDA error"
+        r"|Requested amount of GPU memory \(\d+ bytes\) could not be allocated"
+        r"|[Nn]ot enough memory to handle \d+ (?:prefill|total) tokens"
         r"|OUT_OF_DEVICE_MEMORY|HSA_STATUS_ERROR_OUT_OF_RESOURCES|cudaMalloc failed: out of memory"
         r"|Triton Error \[(?:CUDA|HIP)\]: out of memory|CUDA_ERROR_OUT_OF_MEMORY"
         r"|cudaErrorMemoryAllocation|hipErrorOutOfMemory|torch\.(?:cuda\.)?OutOfMemoryError"
@@ -544,10 +601,10 @@ _KV_CACHE = (
     Signature(
         id="kv_cache_no_memory",
         failure_class="kv_cache_insufficient",
-        needles=("ot enough", "nsufficient"),
+        needles=("ot enough", "nsufficient", "o enough gpu memory", "Impossible to fit"),
         pattern=r"(?:[Nn]ot enough|[Ii]nsufficient) (?:GPU |device |free )?(?:memory|space|blocks)? ?(?:for"
         r" (?:the )?)?(?:KV|kv|key-value)[ _-]?cache|Not enough memory\. Please try to increase "
-        r"--mem-fraction-static",
+        r"--mem-fraction-static|No enough gpu memory for runtime|Impossible to fit any sequence in kvCache",
         example="RuntimeError: Not enough memory. Please try to increase --mem-fraction-static.",
     ),
     Signature(
@@ -626,6 +683,13 @@ _MEMORY_BUSY = (
         hint="{asked} of host memory were asked for the KV cache, {free} of {total} were free.",
     ),
     Signature(
+        id="gpus_unequally_free",
+        failure_class="gpu_memory_busy",
+        needles=("may be occupied by other processes", "memory capacity is unbalanced"),
+        pattern=r"(?:memory capacity is unbalanced|Some GPUs may be occupied by other processes)",
+        example="ValueError: The memory capacity is unbalanced. Some GPUs may be occupied by other processes.",
+    ),
+    Signature(
         id="memory_moved_while_profiling",
         failure_class="gpu_memory_busy",
         needles=("Error in memory profiling",),
@@ -697,9 +761,17 @@ _ARCHITECTURE = (
             "NoKernelImage",
             "invalid device function",
             "no device code",
+            "NoBinaryForGpu",
+            "TensileLibrary",
+            "by this TensorRT",
+            "Arch conditional MMA",
+            "Attempting to use ",
         ),
-        pattern=r"no kernel image is available|NO_BINARY_FOR_GPU|ErrorNoKernelImageForDevice"
-        r"|invalid device function|no device code (?:compatible|for)",
+        pattern=r"no kernel image is available|NO_BINARY_FOR_GPU|ErrorNoKernelImageForDevice|NoBinaryForGpu"
+        r"|invalid device function|no device code (?:compatible|for)"
+        # rocBLAS, TensorRT, and the device code of CUTLASS.
+        r"|rocBLAS error: .*TensileLibrary|Target GPU SM \d+ is not supported by this TensorRT"
+        r"|Arch conditional MMA instruction used without|Attempting to use .*(?:without CUTE_ARCH|not compiled for SM)",
         example="torch.AcceleratorError: CUDA error: no kernel image is available for execution on "
         "the device",
         hint="The installed build has no machine code for this GPU.",
@@ -804,6 +876,29 @@ _ARCHITECTURE = (
         hint="The script that started the benchmark left it out: sm_{sm} is beyond this kernel.",
     ),
     Signature(
+        id="attention_left_out",
+        failure_class="unsupported_arch",
+        needles=("CUDA capability", "compute capability"),
+        tier=Tier.CLUE,
+        counts_as_warning=True,
+        # TGI goes on without, until the model has no other implementation.
+        pattern=r"(?:Unable to use|Could not import) Flash Attention.*: (?P<message>GPU with CUDA capability .*)",
+        example="WARN text_generation_launcher: Unable to use Flash Attention V2: GPU with CUDA capability "
+        "7 5 is not supported for Flash Attention V2",
+        hint="Only some GPUs are accepted: {message}",
+    ),
+    Signature(
+        id="no_other_implementation",
+        failure_class="unsupported_config",
+        needles=("is not supported for AutoModel", "Flash Attention enabled models"),
+        tier=Tier.CLUE,
+        # The reason stands in a warning before, or there is none.
+        pattern=r"^NotImplementedError: (?P<message>.*(?:is not supported for AutoModel"
+        r"|requires Flash Attention enabled models).*)",
+        example="NotImplementedError: Sharded Llama requires Flash Attention enabled models.",
+        hint="The engine does not implement this: {message}",
+    ),
+    Signature(
         id="sm_not_in_build",
         failure_class="unsupported_arch",
         needles=("is not compatible with the current PyTorch",),
@@ -871,6 +966,15 @@ _MODEL_FILES = (
         hint="The hub cannot be reached and the files are not in the local cache.",
     ),
     Signature(
+        id="gguf_not_opened",
+        failure_class="model_not_found",
+        needles=("failed to open",),
+        pattern=r"gguf_init_from_file\w*: failed to open (?:GGUF file )?'(?P<file>[^']+)'"
+        r"|error loading model: .*failed to open (?P<model>\S+):",
+        example="gguf_init_from_file: failed to open GGUF file '/models/gemma-3-12b-it-qat-q4_0.gguf'",
+        hint="The model folder is incomplete.",
+    ),
+    Signature(
         id="model_files_missing",
         failure_class="model_not_found",
         needles=(
@@ -886,14 +990,21 @@ _MODEL_FILES = (
             "Incorrect path_or_model_id",
             "find any weights",
             "any model weights",
+            "odel path",
+            "odel manifest",
+            "NoCredentialsError",
+            "referenced in index but missing",
+            "nor checkpoint files were found",
         ),
-        pattern=r"Cannot find any (?:safetensors )?model weights with `(?P<model>[^`]+)`"
-        r"|No model weights found in: `(?P<model_folder>[^`]+)`"
+        pattern=r"Cannot find any (?:safetensors )?model weights with [`'](?P<model>[^`']+)[`']"
+        r"|No model weights found in:? `?(?P<model_folder>[^\s`]+)"
         r"|(?P<repository>\S{1,300}) does not appear to have a file named (?P<file>\S+?)\.?(?: |$)"
         r"|Could not detect config format for no config file found"
         r"|Could not find checkpoint files|Can't load the (?:configuration|model) (?:of|for)"
         r"|Error no file named|No supported config format found|Incorrect path_or_model_id"
-        r"|(?:find|found) any (?:model )?weights in"
+        r"|(?:find|found) any (?:model )?weights in|[Mm]odel path .{0,200}(?:does not exist|not found)"
+        r"|Weight files referenced in index but missing|Neither a state dict nor checkpoint files were found"
+        r"|pull model manifest: |^botocore\.exceptions\.NoCredentialsError"
         r"|^FileNotFoundError: \[Errno 2\] No such file or directory: '(?P<folder>[^']*(?:[Mm]odel|MODEL"
         r"|[Cc]heckpoint|ckpt|weights|huggingface|/hub/|snapshots)[^']*)'"
         r"|No such file or directory: \"?'?(?P<path>[^'\"]*(?:config\.json|\.safetensors|\.bin"
@@ -916,6 +1027,8 @@ _TOKENIZER = (
             "Text",
             "chat template",
             "not a string",
+            "jinja2.exceptions.",
+            "loading model vocabulary",
         ),
         pattern=r"Couldn't instantiate the backend tokenizer|Can't load tokenizer for"
         r"|Tokenizer class (?P<tokenizer>\S+) does not exist|Failed to load the tokenizer"
@@ -928,6 +1041,8 @@ _TOKENIZER = (
         r"|[Tt]okenizer .{0,80}(?:not found|does not exist|cannot be loaded|could not be loaded)"
         r"|(?:load|find|create|build|initializ\w+) (?:a |the )?(?:fast |slow )?tokenizer\b.{0,40}(?:fail|error)"
         r"|(?:text|tokens) when `skip_tokenizer_init=True`|tokenizer must be a string"
+        # The chat template; the vocabulary of a GGUF file.
+        r"|^jinja2\.exceptions\.\w+|error loading model vocabulary"
         # SentencePiece, of a vocabulary file that is None.
         r"|^TypeError: not a string$",
         example="ValueError: Couldn't instantiate the backend tokenizer from one of: ",
@@ -938,9 +1053,17 @@ _CHECKPOINT = (
     Signature(
         id="weights_missing",
         failure_class="weights_mismatch",
-        needles=("were not initialized from checkpoint", "in loaded state!", "Missing key(s)"),
+        needles=(
+            *("not initialized from checkpoint", "in loaded state!", "Missing key(s)"),
+            *("annot find weight", "does not exist", "not found in params_dict"),
+            *("was never loaded", "were never loaded", "not in the checkpoint"),
+        ),
         pattern=r"[Ff]ollowing weights were not initialized from(?: checkpoint)?: "
-        r"\{?(?:'(?P<parameter>[^']+)')?|Missing keys .* in loaded state!|Missing key\(s\) in "
+        r"\{?(?:'(?P<parameter>[^']+)')?|weights are not initialized from checkpoints?"
+        r"|^[\w.]*Error: (?:[Cc]annot find weight \S+|[Ww]eight \S+ does not exist|Parameter \S+ not found in params_dict)"
+        r"|^[\w.]*Error: .*\b(?:weight|scale|bias|parameter)\w*\b.{0,80}\b(?:was|were) never loaded\b"
+        r"|^[\w.]*Error: .*\b(?:parameters?|weights?)\b.{0,80} (?:is|are) not in the checkpoint"
+        r"|Missing keys .* in loaded state!|Missing key\(s\) in "
         r"state_dict",
         example=_ENGINE + "ValueError: Following weights were not initialized from checkpoint: "
         "{'model.layers.47.mlp.gate_up_proj.weight', 'model.layers.49.input_layernorm.weight'}",
@@ -949,9 +1072,12 @@ _CHECKPOINT = (
     Signature(
         id="weights_unknown",
         failure_class="weights_mismatch",
-        needles=("There is no module or parameter named", "Unexpected key(s) in state_dict"),
+        needles=(
+            *("There is no module or parameter named", "Unexpected key(s) in state_dict"),
+            "expected target modules in",
+        ),
         pattern=r"There is no module or parameter named '(?P<parameter>[^']+)' in (?P<module>\S+)"
-        r"|Unexpected key\(s\) in state_dict",
+        r"|Unexpected key\(s\) in state_dict|expected target modules in \[.*\] but received",
         example=_ENGINE + "ValueError: There is no module or parameter named 'model.layers.0.mlp."
         "gate_up_proj.slide_meta' in LlamaForCausalLM",
         hint="The checkpoint has {parameter}, which the model does not know.",
@@ -974,6 +1100,18 @@ _CHECKPOINT = (
         hint="A weight has shape {found}, the model expects {expected}.",
     ),
     Signature(
+        id="gguf_damaged",
+        failure_class="weights_mismatch",
+        needles=("error loading model: ", "invalid magic", "wrong shape", "has invalid ggml type"),
+        pattern=r"error loading model: (?:\w+: )*(?:wrong number of tensors|missing tensor|tensor '.*' (?:has wrong"
+        r"|not found|data is not within)|key not found in model|unexpected tensor)|check_tensor_dims: tensor .* wrong"
+        r"|gguf_init_from_\w+: (?:invalid magic|failed to read|tensor .* (?:invalid|wrong))"
+        r"|unknown \(magic, version\) combination|is this really a GGML file",
+        example="llama_model_load: error loading model: done_getting_tensors: wrong number of tensors; "
+        "expected 292, got 291",
+        hint="A weight of the checkpoint has another name or shape than the model expects.",
+    ),
+    Signature(
         id="checkpoint_damaged",
         failure_class="weights_mismatch",
         needles=(
@@ -984,9 +1122,10 @@ _CHECKPOINT = (
             "Unable to load weights",
             "shape mismatch",
             "heckpoint",
+            "The file might be corrupted",
         ),
         pattern=r"SafetensorError: (?P<message>.+)|Error while deserializing header"
-        r"|PytorchStreamReader failed|UnpicklingError|Unable to load weights from"
+        r"|The file might be corrupted|PytorchStreamReader failed|UnpicklingError|Unable to load weights from"
         r"|^\w+Error: .*(?:shape mismatch.*(?:checkpoint|parameter)|(?:checkpoint|weight).* shape mismatch)"
         r"|[Cc]heckpoint .*(?:is corrupt|is incomplete|is missing)",
         example="safetensors_rust.SafetensorError: Error while deserializing header: "
@@ -1064,6 +1203,17 @@ _ENVIRONMENT = (
             "communicate with the NVIDIA driver",
             "No HIP GPUs are available",
             "cuDNN version incompatibility",
+            "is_available() is False",
+            "initialization error",
+            "CUDA_ERROR_",
+            "installed CUDA driver",
+            "stub library",
+            "OCI runtime create failed",
+            "Invalid device id",
+            "failed lazily at initialization",
+            "active driver",
+            "is not active",
+            "_VISIBLE_DEVICES contains more",
         ),
         pattern=r"Found no NVIDIA driver|No CUDA GPUs are available|no CUDA-capable device"
         r"|Torch not compiled with CUDA|CUDA unknown error|invalid device ordinal"
@@ -1071,7 +1221,14 @@ _ENVIRONMENT = (
         r"|NVMLError_\w+: |Driver/library version mismatch|Failed to initialize NVML"
         r"|CUDA driver initialization failed|Device string must not be empty"
         r"|could not select device driver|nvidia-container-cli: .*error|No HIP GPUs are available|cuDNN version incompatibility"
-        r"|couldn't communicate with the NVIDIA driver",
+        r"|couldn't communicate with the NVIDIA driver|torch\.cuda\.is_available\(\) is False"
+        r"|CUDA (?:driver )?error: (?:initialization error|API call is not supported in the installed CUDA driver"
+        r"|CUDA driver is a stub library)|OCI runtime create failed"
+        # Torch's own checks of an index, and those of Triton, which counts the drivers that work.
+        r"|^AssertionError: Invalid device id|CUDA call failed lazily at initialization"
+        r"|\b\d+ active drivers? \(|Backend device '\w+' is not active|_VISIBLE_DEVICES contains more devices"
+        r"|CUDA_ERROR_(?:NO_DEVICE|NOT_INITIALIZED|SYSTEM_NOT_READY|SYSTEM_DRIVER_MISMATCH|STUB_LIBRARY"
+        r"|COMPAT_NOT_SUPPORTED_ON_DEVICE|UNSUPPORTED_PTX_VERSION|INVALID_DEVICE)\b",
         example="RuntimeError: Failed to infer device type, please set the environment variable "
         "`VLLM_LOGGING_LEVEL=DEBUG` to turn on verbose logging to help debug the issue.",
         hint="No usable GPU is visible to this process.",
@@ -1079,10 +1236,18 @@ _ENVIRONMENT = (
     Signature(
         id="library_missing",
         failure_class="driver_or_env",
-        needles=("cannot open shared object file", "undefined symbol", "' not found (required by"),
+        needles=(
+            *("cannot open shared object file", "undefined symbol", "' not found (required by"),
+            *("Could not load library", "Unable to load any of {lib", "libnvrtc-builtins"),
+            *("is not loaded in the current process", "Could not find any "),
+        ),
         pattern=r"(?P<library>[\w.+/-]{1,300}\.so[\w.]*)(?: \(deleted\))?: (?:cannot open shared object file"
         r"|undefined symbol: (?P<symbol>\w+))"
-        r"|version `?(?P<version>[\w.]+)' not found \(required by",
+        r"|version `?(?P<version>[\w.]+)' not found \(required by"
+        # cuDNN and NVRTC load their parts when they need them.
+        r"|Could not load library (?P<part>lib\S+)|Unable to load any of \{(?P<parts>lib[^,}]+)"
+        r"|failed to open (?P<builtins>libnvrtc-builtins\S+)"
+        r"|(?P<absent>\blib\w+) is not loaded in the current process|Could not find any (?P<wanted>\w+) library",
         example="ImportError: /opt/vllm/_C.abi3.so: undefined symbol: "
         "_ZN5torch3jit17parseSchemaOrNameERKSsb",
         hint="A compiled library does not fit the others that are installed.",
@@ -1097,15 +1262,23 @@ _ENVIRONMENT = (
             "numpy.dtype size",
             "VersionConflict",
             "Numpy is not available",
-            "AttributeError: ",
         ),
         pattern=r"^ModuleNotFoundError: No module named '(?P<package>[\w.]+)'"
         r"|PackageNotFoundError: (?P<missing>.+)|^(?:\w+\.)*ImportError: (?P<message>(?!.*circular import).+)"
-        r"|numpy\.dtype size changed|VersionConflict: |Numpy is not available"
-        r"|^AttributeError: (?:partially initialized )?module '(?P<module>(?:torch|triton|numpy"
-        r"|transformers|vllm|flash_attn|flashinfer|tokenizers|cutlass|ray)[\w.]*)' has no attribute",
+        r"|numpy\.dtype size changed|VersionConflict: |Numpy is not available",
         example="ModuleNotFoundError: No module named 'compressed_tensors'",
         hint="The Python package {package} is not installed.",
+    ),
+    Signature(
+        id="module_of_another_version",
+        failure_class="driver_or_env",
+        needles=("AttributeError: ",),
+        # In code that a compiler has generated it is a mistake of the compiler.
+        never_within=frozenset({"_call_user_compiler", "call_user_compiler"}),
+        pattern=r"^AttributeError: (?:partially initialized )?module '(?P<module>(?:torch|triton|numpy"
+        r"|transformers|vllm|flash_attn|flashinfer|tokenizers|cutlass|ray)[\w.]*)' has no attribute",
+        example="AttributeError: module 'torch.library' has no attribute 'infer_schema'",
+        hint="A compiled library does not fit the others that are installed.",
     ),
     Signature(
         id="import_failed_reason_follows",
@@ -1146,12 +1319,13 @@ _ENVIRONMENT = (
             "failed to find NVCC",
             "Could not find nvcc",
             "CUDA_HOME environment variable is not set",
+            "Cannot find CUDA_HOME",
             "Python.h: No such file",
             "No such file or directory: '",
             "Ninja is required",
         ),
         pattern=r"Failed to find C compiler|failed to find NVCC|\bld: cannot find -l(?P<missing>\w+)|Could not find nvcc|Python\.h: No such file"
-        r"|CUDA_HOME environment variable is not set|Ninja is required to load"
+        r"|CUDA_HOME environment variable is not set|Cannot find CUDA_HOME|Ninja is required to load"
         r"|No such file or directory: '(?P<program>(?:[^']*/)?(?:ninja|nvcc|gcc|g\+\+|cc|ptxas))'",
         example="RuntimeError: Failed to find C compiler. Please specify via CC environment "
         "variable or set triton.knobs.build.impl.",
@@ -1168,8 +1342,12 @@ _ENVIRONMENT = (
     Signature(
         id="limits_of_the_system",
         failure_class="driver_or_env",
-        needles=("Permission denied", "Too many open files", "Read-only file system", "new thread"),
+        needles=(
+            *("Permission denied", "Too many open files", "Read-only file system", "new thread"),
+            "Could not create or locate cache dir",
+        ),
         pattern=r"(?:\[Errno 13\] |^PermissionError.*)Permission denied|Too many open files"
+        r"|Could not create or locate cache dir"
         r"|Read-only file system|can't start new thread",
         example="PermissionError: [Errno 13] Permission denied: '/root/.cache/vllm'",
         hint="The system does not let this process have a file or thread it needs.",
@@ -1207,10 +1385,11 @@ _CONFIGURATION = (
             "does not match the quantization",
             "is not supported for quantization method",
             "Invalid quantization method",
+            "quantization config",
         ),
         pattern=r"No compressed-tensors compatible scheme was found|[Uu]nknown quantization method"
         r"|does not match the quantization method|is not supported for quantization method"
-        r"|Invalid quantization method",
+        r"|Invalid quantization method|[Cc]annot find any of .* in the model's quantization config",
         example=_ENGINE + "NotImplementedError: No compressed-tensors compatible scheme was found.",
         hint="The quantization of the checkpoint is not one that vLLM runs.",
     ),
@@ -1246,11 +1425,12 @@ _CONFIGURATION = (
     Signature(
         id="sizes_do_not_divide",
         failure_class="unsupported_config",
-        needles=("be divisible by", "is larger than the number of available GPUs", "needs to be "),
+        needles=("be divisible by", "number of available ", "number of GPUs", "needs to be "),
         pattern=r"attention heads \((?P<heads>\d+)\) must be divisible by tensor parallel size "
         r"\((?P<tensor_parallel_size>\d+)\)|World size \((?P<world_size>\d+)\) is larger than the "
         r"number of available GPUs \((?P<gpus>\d+)\)|(?:must|to) be divisible by"
-        r"|size\(\d\) needs to be (?:greater than|a non-zero multiple of)",
+        r"|size\(\d\) needs to be (?:greater than|a non-zero multiple of)"
+        r"|^[\w.]*Error: .*\b(?:larger|greater|more) than (?:the )?(?:total )?number of (?:available )?(?:GPU|device|NPU)s?",
         example="  Value error, World size (2) is larger than the number of available GPUs (1) in "
         "this node.",
         hint="The sizes of model, GPUs and engine arguments do not divide as asked.",
@@ -1263,10 +1443,31 @@ _CONFIGURATION = (
             "unrecognized arguments",
             "error: argument",
             "handling argument",
+            ": error: ",
+            *(
+                "No such option",
+                "No such command",
+                "Invalid value for",
+                "Missing option",
+                "Missing argument",
+            ),
+            "unexpected extra argument",
+            *(
+                "error: unexpected argument",
+                "error: invalid",
+                "error: the argument",
+                "error: the following",
+            ),
         ),
         pattern=r"TypeError: (?:Async)?(?:EngineArgs|LLM)\b.*got an unexpected keyword argument "
         r"'(?P<argument>\w+)'|error: unrecognized arguments: (?P<arguments>.+)"
-        r"|error(?: while handling|:) argument \"?(?P<option>[^\s\":]+)\"?: ",
+        r"|error(?: while handling|:) argument \"?(?P<option>[^\s\":]+)\"?: "
+        # argparse and click.
+        r"|^(?:\S+\.py|(?:vllm|sglang|lmdeploy|accelerate|torchrun|trtllm-\w+|llama-\w+)(?: \w+)*): error: "
+        r"(?P<usage>.+)|^Error: (?P<click>No such (?:option|command)|Invalid value for|Missing (?:option|argument)"
+        r"|Got unexpected extra argument).*"
+        # clap, and llama.cpp.
+        r"|^error: (?P<clap>unexpected argument '|invalid (?:value '|argument: )|the argument '|the following required).*",
         example="TypeError: EngineArgs.__init__() got an unexpected keyword argument "
         "'gpu_memory_utilisation'. Did you mean 'gpu_memory_utilization'?",
         hint="vLLM knows no engine argument {argument}.",
@@ -1312,6 +1513,33 @@ _CONFIGURATION = (
         "every dimension in multiples of 16 or 32).",
     ),
     Signature(
+        id="llama_cpp_refuses",
+        failure_class="unsupported_config",
+        needles=(
+            "nknown model architecture",
+            "requires flash_attn",
+            "requires Flash",
+            "does not divide",
+            "main_gpu",
+        ),
+        pattern=r"error loading model.*: (?P<message>[Uu]nknown model architecture: .+)"
+        r"|^(?:\w+: )?(?P<cache>.*\bV cache\b.*\brequires (?:flash_attn|Flash Attention).*)"
+        r"|(?P<block>[KV] cache type \S+ with block size \d+ does not divide .*)"
+        r"|(?P<device>invalid value for main_gpu.*)",
+        example="llama_model_load: error loading model: error loading model architecture: unknown model "
+        "architecture: 'pangu-embedded'",
+        hint="The engine refused it: {message}",
+    ),
+    Signature(
+        id="launcher_refuses",
+        failure_class="unsupported_config",
+        needles=("ArgumentValidation", "NotEnoughCUDADevices", "NotEnoughGPUs"),
+        # The launcher of TGI, in the words of Rust.
+        pattern=r"^Error: (?:ArgumentValidation|NotEnough\w+)\(\"(?P<message>.*)\"\)",
+        example='Error: ArgumentValidation("`max_input_tokens` must be < `max_total_tokens`")',
+        hint="The engine refused it: {message}",
+    ),
+    Signature(
         id="load_format",
         failure_class="unsupported_config",
         needles=(
@@ -1332,7 +1560,7 @@ _COMPILATION = (
         failure_class="compile_failure",
         needles=("out of resource",),
         # Tuning tries configurations that do not fit and goes on; an exception has its type before it.
-        pattern=r"(?:^|OutOfResources\w*(?:: |\('))out of resources?: (?P<resource>[\w ]+), Required: "
+        pattern=r"(?:^|code block: |OutOfResources\w*(?:: |\('))out of resources?: (?P<resource>[\w ]+), Required: "
         r"(?P<needed_bytes>\d+),? ?,? Hardware limit: (?P<limit_bytes>\d+)",
         example="triton.runtime.errors.OutOfResources: out of resource: shared memory, Required: "
         "131072, Hardware limit: 101376. Reducing block sizes or `num_stages` may help.",
@@ -1372,8 +1600,11 @@ _COMPILATION = (
         id="compiler_error",
         failure_class="compile_failure",
         needles=(": error: ", ": fatal error: ", ": catastrophic error: "),
+        # nvcc, gcc, clang; MLIR of the source of a kernel.
         pattern=r"\.(?:cuh?|hp?p?|inl|cc|cpp|cxx|c)(?:\(\d+\)|:\d+(?::\d+)?): (?:fatal |catastrophic )?"
-        r"error: (?P<message>.+)",
+        r"error: (?P<message>.+)|\.(?:py|mlir|ttir|ttgir|llir|ll):\d+:\d+: error: (?P<diagnostic>.+)"
+        r"|^(?:\S*/)?(?:hipcc|clang(?:\+\+)?|gcc|g\+\+|icpx|nvrtc)(?:-\d+)?: (?:fatal )?error: "
+        r"(?P<option>(?!linker command|failed to open).+)",
         example="/opt/torch/include/c10/util/floating_point_utils.h(15): error: identifier "
         '"_castu32_f32" is undefined',
         hint="A kernel that is built at run time did not compile: {message}.",
@@ -1384,13 +1615,14 @@ _COMPILATION = (
         needles=(
             "compilation",
             "nvcc fatal",
+            "nvcc error",
             "NVRTC",
             "jit/",
             "jit build",
             "JIT build",
         ),
         pattern=r"(?i:failed jit build|jit (?:build|compilation) failed)|nvcc fatal|NVRTC[_ ](?:ERROR|error)"
-        r"|(?:NVCC|NVRTC|nvcc|hipcc) compilation (?:failed|error)"
+        r"|(?:NVCC|NVRTC|nvcc|hipcc) compilation (?:failed|error)|nvcc error +: '\w+' died"
         # DeepGEMM and its like check their own compiler runs.
         r"|[Aa]ssertion error \(\S*\bjit/",
         example="nvcc fatal   : Value 'c++17' is not defined for option 'std'",
@@ -1404,21 +1636,27 @@ _COMPILATION = (
             "inja build",
             "ninja: build stopped",
             "Error building extension",
+            "FAILED: ",
+            "linker command failed",
+            "detected in the compilation of",
+            "CalledProcessError: Command",
         ),
         # What the compiler said stands around it.
         tier=Tier.QUOTED,
         pattern=r"Error compiling objects for extension|[Nn]inja build failed|ninja: build stopped"
-        r"|Error building extension '(?P<extension>\w+)'",
+        r"|Error building extension '(?P<extension>\w+)'|^FAILED: .*\.(?:o|so)\b|linker command failed"
+        r"|\d+ errors? detected in the compilation of"
+        r"|CalledProcessError: Command '?\[.{0,80}?(?:/|')(?:gcc|g\+\+|cc|c\+\+|clang|clang\+\+|nvcc|ptxas\S*|hipcc|ninja)'",
         example="RuntimeError: Ninja build failed. Ninja output:",
         hint="A kernel that is built at run time did not compile.",
     ),
     Signature(
         id="triton_compiler_reason_follows",
         failure_class="compile_failure",
-        needles=("CompilationError: at ",),
+        needles=("triton.compiler.errors.",),
         # The kernel's source follows, and then the reason, which may be another failure.
         tier=Tier.QUOTED,
-        pattern=r"triton\.compiler\.errors\.\w+: at \d+:\d+:\s*$",
+        pattern=r"triton\.compiler\.errors\.\w+:(?: at \d+:\d+:)?\s*$",
         example="triton.compiler.errors.CompilationError: at 12:28:\ndef kernel(\n^\n"
         "AssertionError('Input shapes should have M >= 16')",
         hint="A Triton kernel did not compile; the reason stands below its source.",
@@ -1436,10 +1674,22 @@ _COMPILATION = (
             "/mlir/",
             "expected size",
             "CompilationError: at ",
+            "Assertion `",
+            "loc(",
+            "error: '",
+            "UNREACHABLE executed",
+            "crash backtrace",
+            "couldn't allocate",
+            "triton maximum tensor numel",
         ),
-        pattern=r"^triton\.(?:compiler\.errors|runtime\.errors)\.\w+|PassManager::run failed"
+        pattern=r"^triton\.(?:compiler\.errors|runtime\.errors)\.\w+(?!\w|:\s*$)|PassManager::run failed"
+        # Aborts of MLIR, LLVM and Triton's own passes, and their diagnostics.
+        r"|(?:\b(?:mlir|llvm)::|/project/(?:lib|include|third_party)/|/lib/(?:Conversion|Dialect|Analysis|Target)/)"
+        r".*: Assertion `|\btriton/(?:\w+/)+\w+\.(?:h|cpp):.*: Assertion `|UNREACHABLE executed at "
+        r"|llvm-project/issues/ and include the crash backtrace|^error: couldn't allocate \w+ reg|^loc\(.*\)?: error: |^\S+:\d+:\d+: error: '(?:tt|ttg|ttng|triton_\w+|nv\w+|amdgpu|llvm"
+        r"|arith|scf|cf|func|builtin|memref|linalg|vector|gpu)\.\w+'"
         r"|LLVM ERROR: |failed to legalize operation|error: .*MLIR pass|/(?:llvm|mlir)[\w-]*/.*: Assertion|^AssertionError: expected size \d+==\d+, stride"
-        r"|^triton\.\w+(?:\.\w+)*Error|^CompilationError: at \d+:\d+:",
+        r"|^triton\.\w+(?:\.\w+)*Error|^CompilationError: at \d+:\d+:|exceeds triton maximum tensor numel",
         example="triton.compiler.errors.CompilationError: at 31:15: arange's range must be a power "
         "of 2",
     ),
@@ -1454,23 +1704,48 @@ _COMPILATION = (
     Signature(
         id="inductor",
         failure_class="compile_failure",
-        needles=("torch._inductor.exc", "torch._dynamo.exc", "BackendCompilerFailed", "torch.fx"),
-        pattern=r"^(?!.*(?:CUDA|HIP|cuda|Triton) [Ee]rror|.*raised:\s*$|.*__init__\(\) missing).*?(?:"
+        needles=(
+            *("torch._inductor.", "torch._dynamo.exc", "BackendCompilerFailed", "torch.fx"),
+            *("torch._subclasses.", "NoValidChoicesError", "NoTritonConfigsError"),
+        ),
+        pattern=r"^(?!.*(?:CUDA|HIP|cuda|Triton) [Ee]rror|.*(?:raised|in a subprocess):\s*$|.*__init__\(\) missing).*?(?:"
         r"torch\._inductor\.exc\.(?P<exception>\w+)|torch\._dynamo\.exc\.(?P<error>\w+)"
-        r"|BackendCompilerFailed|torch\.fx\.experimental\.symbolic_shapes\.\w+)",
+        r"|BackendCompilerFailed|torch\.fx\.experimental\.symbolic_shapes\.\w+"
+        r"|torch\._subclasses\.fake_tensor\.\w+Exception|\bNoValidChoicesError|\bNoTritonConfigsError)",
         example=_ENGINE + "torch._inductor.exc.InductorError: LoweringException: AssertionError: "
         "both a fallback and a decomp for same op: aten.index_add.default",
     ),
     Signature(
         id="compiler_backend_raised",
         failure_class="compile_failure",
-        needles=("raised:",),
+        needles=("raised:", "in a subprocess:"),
         tier=Tier.CLUE,
         # What it raised stands on the next line, and may be another failure.
-        pattern=r"(?:BackendCompilerFailed|torch\._\w+\.exc\.\w+): .*raised:\s*$",
+        pattern=r"(?:BackendCompilerFailed|torch\._\w+\.exc\.\w+): .*(?:raised|in a subprocess):\s*$",
         example="torch._dynamo.exc.BackendCompilerFailed: backend='inductor' raised:\n"
         "LoweringFault: no lowering for aten.foo",
         hint="The compiler stopped; the next line of the log says what it raised.",
+    ),
+    Signature(
+        id="compile_cache",
+        failure_class="compile_failure",
+        needles=(
+            "triton",
+            "inductor",
+            "compile_cache",
+            "_cache/",
+            "extensions/",
+            "deep_gemm",
+            "tilelang",
+        ),
+        tier=Tier.PLACED,
+        # Ranks that build the same kernel at once take the files from one another.
+        pattern=r"^(?:[A-Za-z_]\w*\.)*(?:File(?:NotFound|Exists)Error|OSError|JSONDecodeError|EOFError)\b.*"
+        r"(?:/\.?triton(?:_cache)?/|torchinductor_\w+/|/torch_compile_cache/|/torch_(?:aot_)?compile\w*/"
+        r"|/torch_extensions/|/\.cache/(?:flashinfer|tilelang|deep_gemm|tvm-ffi)/|/\.(?:deep_gemm|tilelang)/)",
+        example="FileNotFoundError: [Errno 2] No such file or directory: '/root/.triton/cache/76c5/"
+        "_sgmv_expand_kernel.json.tmp.pid_450752_42384ec9'",
+        hint="A kernel that is built at run time did not compile.",
     ),
     Signature(
         id="cpp_compile",
@@ -1508,12 +1783,14 @@ _DISTRIBUTED = (
             "timeout: sending signal",
             "atchdog",
             "heartbeat timed out",
+            *("within timeout", "become ready within", "RendezvousTimeoutError"),
         ),
         pattern=r"RPC call to (?P<call>\w+) timed out|Timed out waiting for (?:new )?engine core"
         r"|Did not receive response from front-end|launch timed out and was terminated"
         r"|[Hh]eartbeat (?:monitor )?timed out|Engine iteration timed out|^Timeout \(\d+:\d\d:\d\d"
         r"|timeout: sending signal|[Ww]atchdog got stuck for"
-        r"|[Ww]atchdog (?:timeout|timed out|triggered|expired)(?! ?= ?(?:None|0))",
+        r"|[Ww]atchdog (?:timeout|timed out|triggered|expired)(?! ?= ?(?:None|0))"
+        r"|^[\w.]*Error: .*\b(?:within timeout|become ready within)\b|\bRendezvousTimeoutError\b",
         example="TimeoutError: RPC call to sample_tokens timed out.",
         hint="One process of the engine waited for another and gave up.",
     ),
@@ -1529,11 +1806,12 @@ _DISTRIBUTED = (
             "Failed to recv, got 0 bytes",
             "Connection was likely closed",
             "communicator was aborted",
+            "MPI_ABORT was invoked",
         ),
         tier=Tier.CONSEQUENCE,
         pattern=r"remote process exited|ncclRemoteError|[Cc]onnection closed by (?:remote )?peer"
         r"|[Cc]onnection reset by peer|Broken pipe|Failed to recv, got 0 bytes"
-        r"|Connection was likely closed|NCCL communicator was aborted",
+        r"|Connection was likely closed|NCCL communicator was aborted|MPI_ABORT was invoked",
         example="(Worker_TP0 pid=4243) ERROR 01-26 10:00:00 [multiproc_executor.py:700] "
         "torch.distributed.DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:3690, remote "
         "process exited or there was a network error, NCCL version 2.27.5",
@@ -1542,8 +1820,9 @@ _DISTRIBUTED = (
     Signature(
         id="infiniband",
         failure_class="nccl_or_distributed",
-        needles=("NET/IB", "NET/Socket", "NVLS"),
+        needles=("NET/IB", "NET/Socket", "NET/OFI", "NVLS"),
         pattern=r"NET/IB ?: .*(?:Got completion|error|failed)|NCCL WARN NET/(?:IB|Socket)"
+        r"|NET/OFI .*completed with error"
         r"|NCCL WARN .*NVLS.*fail",
         example="NET/IB : Got completion from peer 10.0.0.7<39138> with error 12, opcode 0, len 0, "
         "vendor err 129",
@@ -1615,15 +1894,29 @@ _DISTRIBUTED = (
             "nvshmem",
             "TCPStore",
             "process group has not been initialized",
-            "parallel group is",
+            *("group is", "group already", "environment is not initialized"),
+            *("endezvous", "already in use", "in Ray cluster", "DP master node"),
+            *(
+                "in a placement group",
+                "Ray is not initialized",
+                "find open port",
+                "127.0.0.1 nor ::1",
+            ),
+            "ORTE was unable",
+            "UCX  ERROR",
+            "NIXL_ERR_",
         ),
         pattern=r"DistBackendError|DistNetworkError|DistStoreError|server socket has failed to "
         r"listen|[Aa]ddress already in use|[Gg]loo connect\w* failed|gloo/transport/.*(?:timed out"
         r"|[Ee]rror)|Failed to connect to GCS|Could not find any running Ray instance"
         r"|Duplicate GPU detected|NCCL WARN Bootstrap|nvshmem\w*.{0,40}fail"
         r"|nvshmem/\S+:\d+: (?:non-zero status|NULL value)|TCPStore.{0,40}(?:fail|refused)"
-        r"|process group has not been initialized|parallel group is (?:not|already) initialized"
-        r"|wait timeout after \d+ms|Cuda error \S*custom_all_reduce\.cuh?:\d+",
+        r"|process group has not been initialized|\bgroup (?:is )?(?:not|already) initialized"
+        r"|distributed environment is not initialized|\bRendezvous(?!Timeout|GracefulExit)\w*Error: "
+        r"|\bport:? \S+ (?:is )?already in use\b|^[\w.]*Error: No .{1,40} found in Ray cluster"
+        r"|The DP master node .* is missing|driver node id \S+ is not included in a placement group"
+        r"|Ray is not initialized although|Could not find open port after|Neither 127\.0\.0\.1 nor ::1 are bound"
+        r"|ORTE was unable to|UCX  ERROR|NIXL_ERR_(?!NOT_FOUND)\w+|wait timeout after \d+ms|Cuda error \S*custom_all_reduce\.cuh?:\d+",
         example="torch.distributed.DistNetworkError: The server socket has failed to listen on any "
         "local network address. port: 29500, useIpv6: false, code: -98, name: EADDRINUSE, message: "
         "address already in use",
@@ -1744,13 +2037,22 @@ _CUDA = (
             "cuda runtime error",
             "CUDA runtime error",
             "THCudaCheck",
+            "cudaError",
+            "hipError",
+            "cuDNN Frontend error",
+            "CUDART error",
         ),
-        # What NCCL says of CUDA is about its own set-up: see `nccl_cuda_failure`.
-        pattern=r"^(?!.*NCCL WARN).*?(?:(?:CUDA|HIP|cuda)(?: driver| runtime)? [Ee]rror(?: \(?\d+\)?)? ?: "
+        # What NCCL says of CUDA is about its own set-up: see `nccl_cuda_failure`; compute-sanitizer names
+        # every error that a call returns.
+        pattern=r"^(?!.*NCCL WARN|=+ Program hit).*?(?:(?:CUDA|CUDART|HIP|cuda)(?: driver| runtime)? [Ee]rror(?: \(?\d+\)?)? ?: "
         r"(?P<message>[^(\n]*)|THCudaCheck FAIL .*error=\d+ : (?P<check>.*)"
         r"|\b(?P<hsa>HSA_STATUS_ERROR\w*)"
-        r"|Triton Error \[(?:CUDA|HIP)\]: (?P<triton>.*)|\b(?P<code>CUDA_ERROR_[A-Z_]+)"
-        r"|Cuda (?:failure|error) (?:\d+ )?'(?P<failure>[^']*)')",
+        r"|Triton Error \[(?:CUDA|HIP)\]: (?P<triton>.*)|CUDA runtime error in \S+: (?P<call>.*)"
+        r"|cuDNN Frontend error: (?P<frontend>.*)|\b(?P<code>CUDA_ERROR_[A-Z_]+)"
+        r"|Cuda (?:failure|error) (?:\d+ )?'(?P<failure>[^']*)'"
+        r"|\b(?P<runtime>(?:cuda|hip)Error(?:MisalignedAddress|HardwareStackError|IllegalInstruction|InvalidPc"
+        r"|InvalidAddressSpace|LaunchFailure|LaunchOutOfResources|InvalidConfiguration|InvalidValue"
+        r"|InvalidResourceHandle|StreamCapture\w+|Unknown)\b))",
         example=_ENGINE + "torch.AcceleratorError: CUDA error: unspecified launch failure",
         hint="CUDA reported: {message}.",
     ),
@@ -1769,9 +2071,9 @@ _STOPPED = (
     Signature(
         id="time_limit_of_the_job",
         failure_class="timeout_hang",
-        needles=("DUE TO TIME LIMIT",),
+        needles=("DUE TO TIME LIMIT", "walltime"),
         tier=Tier.INTERRUPTED,
-        pattern=r"DUE TO TIME LIMIT",
+        pattern=r"DUE TO TIME LIMIT|\bwalltime \d+ exceeded limit|\bexceeded (?:the |its )?walltime\b",
         example="slurmstepd: error: *** JOB 81234 ON node07 CANCELLED AT 2026-01-26T10:00:00 DUE TO "
         "TIME LIMIT ***",
         hint="The batch system ended the job at its time limit.",
@@ -1867,6 +2169,59 @@ _PYTHON = (
         + _ENGINE
         + "AttributeError: 'NoneType' object has no attribute 'num_tokens'",
         hint="The engine raised {exception}.",
+    ),
+    Signature(
+        id="native_exception",
+        failure_class="cuda_misc",
+        needles=("what():", "GGML_ASSERT(", "' failed."),
+        tier=Tier.CONSEQUENCE,
+        # An exception of C++, and assertions of C.
+        pattern=r"^\s*what\(\):\s+(?P<message>\S.*)|GGML_ASSERT\(.*\) failed|: Assertion `.+' failed\.$",
+        example="terminate called after throwing an instance of 'std::out_of_range'\n"
+        "  what():  vector::_M_range_check: __n (which is 3) >= this->size() (which is 3)",
+        hint="Native code crashed; the frames below the line name the library.",
+    ),
+    Signature(
+        id="server_not_ready",
+        failure_class="timeout_hang",
+        needles=("erver did", "erver failed"),
+        tier=Tier.STATED,
+        pattern=r"^(?:Error: |ERROR: )?(?:The )?[Ss]erver (?:did not|didn't|failed to) (?:start|become|respond)\b.{0,30}"
+        r"\b(?:within|in time|after \d)",
+        example="Server did not start within 600 seconds",
+        hint="One process of the engine waited for another and gave up.",
+    ),
+    Signature(
+        id="panic",
+        failure_class="python_bug",
+        needles=("panicked at",),
+        tier=Tier.STATED,
+        pattern=r"^thread '(?P<thread>[^']*)'(?: \(\d+\))? panicked at ",
+        example="thread 'main' panicked at router/src/main.rs:95:10:",
+    ),
+    Signature(
+        id="value_refused_without_traceback",
+        failure_class="unsupported_config",
+        needles=("ValueError: ",),
+        tier=Tier.STATED,
+        # What Python itself raises as a ValueError is a bug.
+        pattern=r"^ValueError: (?P<message>(?!(?:not enough|too many) values).*(?:\bmust\b|\brequires?\b|\bcan only\b|\bonly applicable\b|\bUnknown\b"
+        r"|\bInvalid\b|\b[Cc]annot (?:both|set|mix|apply|specify|have)\b|\bat (?:most|least)\b|\bshould (?:not )?be\b"
+        r"|has been removed|\bToo many\b|\bis not set\b|not enabled|does not match|not applicable|no longer supported"
+        r"|\bnot (?:multimodal|specified|registered)\b|\bnot contain\b|, but (?:got|found)\b|[;,(] ?got\b).*)",
+        example="ValueError: dp_shared_memory requires cpu_offload=True",
+        hint="It was refused, on any GPU: {message}",
+    ),
+    Signature(
+        id="not_implemented_without_traceback",
+        failure_class="unsupported_config",
+        needles=("NotImplementedError: ",),
+        tier=Tier.STATED,
+        # What a base class says of methods that somebody forgot is a bug.
+        pattern=r"^NotImplementedError: (?P<message>(?!.*(?:[Ss]ub-? ?class|abstract|(?:should|must) (?:not|never) be"
+        r" called)).+)",
+        example="NotImplementedError: rope type llama4 with mrope",
+        hint="The engine does not implement this: {message}",
     ),
     Signature(
         id="python_exception_without_traceback",
