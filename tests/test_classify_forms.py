@@ -463,3 +463,98 @@ def test_task_that_ray_names_counts_before_the_number_that_it_killed():
     )
     assert found([counted, START, *FRAMES, named]).root_cause == named
     assert found([counted]).root_cause == counted
+
+
+HEADER = "triton.compiler.errors.CompilationError: at 19:12:"
+KERNEL = ["    z = tl.dot(x, y)", "        ^"]
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        (HEADER, "NameError('foo is not defined')"),
+        (
+            "torch._inductor.exc.InductorError: CompilationError: at 7:22:",
+            "IncompatibleTypeErrorImpl('x')",
+        ),
+        (HEADER, "Cannot make_shape_compatible"),
+    ],
+)
+def test_reason_below_the_source_of_a_kernel_is_the_line(header: str, reason: str):
+    failure = found([START, *FRAMES, header, *KERNEL, reason])
+    assert (failure.failure_class, failure.root_cause) == ("compile_failure", reason)
+
+
+def test_place_in_a_kernel_is_the_line_when_nothing_stands_below():
+    assert found([START, *FRAMES, HEADER, *KERNEL, "", "bye"]).root_cause == HEADER
+    assert found([START, *FRAMES, HEADER, *KERNEL]).failure_class == "compile_failure"
+
+
+def test_assertion_that_a_place_in_a_kernel_was_raised_from_is_the_line():
+    frame = '  File "/opt/triton/language/semantic.py", line 1355, in dot'
+    asserted = "AssertionError: both shapes must be >= 16!"
+    chain = "The above exception was the direct cause of the following exception:"
+    failure = found([START, frame, asserted, "", chain, "", START, *FRAMES, HEADER, *KERNEL])
+    assert (failure.failure_class, failure.root_cause) == ("compile_failure", asserted)
+
+
+def test_warning_of_nccl_gives_the_reason_of_an_error_that_has_none():
+    warned = (
+        "n1:1:9 [0] misc/shmutils.cc:93 NCCL WARN Call to open failed: No such file or directory"
+    )
+    error = "torch.distributed.DistBackendError: NCCL error in: x.cpp:77, {}, NCCL version 2.25.1"
+    little = error.format("unhandled system error")
+    remote = error.format("remote process exited or there was a network error")
+    assert found([warned, START, *FRAMES, little]).root_cause == warned
+    assert found([START, *FRAMES, little]).root_cause == little
+    assert found([warned, START, *FRAMES, remote]).failure_class == "nccl_or_distributed"
+
+
+def test_last_link_of_a_chain_that_stopped_a_container_is_the_line():
+    daemon = "docker: Error response from daemon: OCI runtime create failed: error running hook #0"
+    last = "nvidia-container-cli: initialization error: driver rpc error: failed to process request"
+    assert found([daemon, last]).root_cause == last
+    assert found([daemon]).root_cause == daemon
+
+
+def test_logger_of_the_file_that_tries_kernels_prints_noise(tmp_path: Path):
+    log = tmp_path / "some.log"
+    error = "RuntimeError: No valid triton configs. OutOfMemoryError: out of resource: triton_mm"
+    logger = "E0731 18:22:10.114000 5512 torch/_inductor/{}.py:2620] [0/0] "
+    log.write_text(f"{logger.format('select_algorithm')}{error}\n")
+    assert classify_log_file(log)["class"] == "success_noise"
+    log.write_text(f"{logger.format('graph')}{error}\n")
+    assert classify_log_file(log)["class"] != "success_noise"
+
+
+def test_diagnostic_of_a_kernel_before_tests_that_passed_is_noise(tmp_path: Path):
+    log = tmp_path / "some.log"
+    diagnostic = 'loc("k.py":7:1): error: operation scheduled before its operands'
+    log.write_text(f"{diagnostic}\n4 cases, 4 passed, 0 failed\n")
+    assert classify_log_file(log)["class"] == "success_noise"
+    log.write_text(f"{diagnostic}\n4 cases, 3 passed, 1 failed\n")
+    assert classify_log_file(log)["class"] == "compile_failure"
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "expected"),
+    [
+        (
+            "/opt/transformers/models/auto/configuration_auto.py",
+            "'qwen3_next'",
+            "unsupported_config",
+        ),
+        ("/opt/vllm/config.py", "'type'", "python_bug"),
+        ("/opt/vllm/config/vllm.py", "'model.layers.20.self_attn.attn'", "python_bug"),
+    ],
+)
+def test_key_that_no_registry_was_asked_for_is_a_bug(file: str, key: str, expected: str):
+    lines = [START, f'  File "{file}", line 9, in _get_and_verify_max_len', "    scaling[key]"]
+    assert found([*lines, f"KeyError: {key}"]).failure_class == expected
+
+
+def test_bare_assertion_of_a_notebook_is_a_bug():
+    title = "AssertionError" + " " * 28 + "Traceback (most recent call last)"
+    frame = "File /opt/vllm/model_executor/layers/sampler.py:956, in get_logprobs(logprobs)"
+    failure = found([title, frame, "--> 956 assert a == b", "", "AssertionError:"])
+    assert (failure.failure_class, failure.root_cause) == ("python_bug", "AssertionError:")

@@ -1236,6 +1236,134 @@ WORDINGS = [
     ("python_bug", "NotImplementedError: Subclasses should implement this method"),
     ("python_bug", "AssertionError: The block already has a hash. This should not happen."),
     ("python_bug", "ValueError: too many values to unpack (expected 2)"),
+    (
+        "unsupported_arch",
+        "AssertionError: Device compute capability 9.x required for FP8 execution.",
+    ),
+    (
+        "unsupported_arch",
+        "cutlass.cute.nvgpu.common.OpError: OpError: expects arch to be at least sm_90a, but got sm_89",
+    ),
+    ("unsupported_arch", "ValueError: Unsupported FA version: None"),
+    (
+        "unsupported_arch",
+        (
+            "flashinfer.utils.BackendSupportedError: fp4_moe does not support backend trtllm with "
+            "capability 120"
+        ),
+    ),
+    (
+        "unsupported_arch",
+        "AssertionError: MXFP8 for all gemm layouts is not supported on 12.0+ architectures yet.",
+    ),
+    ("unsupported_config", "RuntimeError: size_k must divisible by BLOCK_SIZE_K"),
+    ("unsupported_config", "RuntimeError: No suitable kernel. h_in=16 h_out=79360 dtype=Float"),
+    ("unsupported_config", "RuntimeError: No applicable algorithm for this GEMM problem"),
+    ("compile_failure", "LLVM ERROR: Cannot select: intrinsic %llvm.nvvm.redux.sync.fmax"),
+    ("unsupported_arch", "LLVM ERROR: Cannot select: intrinsic %llvm.nvvm.shfl.sync.bfly.i32"),
+    (
+        "compile_failure",
+        "nvcc error   : 'cudafe++' died due to signal 11 (Invalid memory reference)",
+    ),
+    (
+        "compile_failure",
+        "error: <unknown>:0:0: ran out of registers during register allocation in function 'red'",
+    ),
+    ("compile_failure", "numba.core.errors.TypingError: Failed in cuda mode pipeline"),
+    ("compile_failure", "Fatal error: nvJitLink error: ERROR_PTX_COMPILE"),
+    (
+        "oom_device",
+        (
+            'RuntimeError: NVML_SUCCESS == r INTERNAL ASSERT FAILED at "/c10/cuda/CUDACachingAllocator.cpp"'
+            ":1131, please report a bug to PyTorch."
+        ),
+    ),
+    (
+        "oom_device",
+        (
+            "tensorflow.python.framework.errors_impl.ResourceExhaustedError: OOM when allocating tensor "
+            "with shape[4096,4096]"
+        ),
+    ),
+    ("oom_weights", "llama_model_load: error loading model: unable to allocate CUDA0 buffer"),
+    (
+        "oom_weights",
+        (
+            "ValueError: Some modules are dispatched on the CPU or the disk. Make sure you have enough "
+            "GPU RAM to fit the quantized model."
+        ),
+    ),
+    ("kv_cache_insufficient", "RuntimeError: No enough gpu memory for kv cache."),
+    ("kv_cache_insufficient", "ValueError: Not enough memory to allocate KV cache: 0 tokens"),
+    (
+        "oom_host",
+        "RuntimeError: unable to write to file </torch_4211_2>: No space left on device (28)",
+    ),
+    ("device_assert", "CUDA_EXCEPTION_12: Warp Assert"),
+    (
+        "device_assert",
+        "TensorCompare.cu:110: _assert_async_cuda_kernel: Assertion `probability < 0` failed.",
+    ),
+    ("cuda_misc", "cuBLAS error 15 at /src/ggml-cuda.cu:7091"),
+    ("cuda_misc", "RuntimeError: cuFFT error: CUFFT_INTERNAL_ERROR"),
+    (
+        "model_not_found",
+        (
+            "OSError: We have no connection or you passed local_files_only, so force_download is not an "
+            "accepted option."
+        ),
+    ),
+    (
+        "model_not_found",
+        (
+            "botocore.exceptions.ClientError: An error occurred (404) when calling the HeadObject "
+            "operation: Not Found"
+        ),
+    ),
+    ("weights_mismatch", "ValueError: Parameter layers.0.weight not found in the model."),
+    (
+        "tokenizer_error",
+        "ValueError: Cannot use chat template functions because tokenizer.chat_template is not set",
+    ),
+    (
+        "tokenizer_error",
+        "thread '<unnamed>' panicked at tokenizers-lib/src/models/bpe/trainer.rs:1:",
+    ),
+    (
+        "driver_or_env",
+        (
+            "RuntimeError: Detected that PyTorch and torchvision were compiled with different CUDA major "
+            "versions."
+        ),
+    ),
+    ("driver_or_env", "RuntimeError: Failed to load library libcusparseLt.so.0"),
+    ("driver_or_env", "modprobe: FATAL: Module nvidia not found in directory /lib/modules/6.8.0"),
+    ("driver_or_env", "pkg_resources.ContextualVersionConflict: (protobuf 5.0 (/x), {'x'})"),
+    (
+        "nccl_or_distributed",
+        (
+            "RuntimeError: CUDASymmetricMemoryAllocator::rendezvous: detected allocations from "
+            "overlapping devices"
+        ),
+    ),
+    (
+        "nccl_or_distributed",
+        "RuntimeError: CUDA error: peer access is not supported between these two devices",
+    ),
+    (
+        "timeout_hang",
+        (
+            "F0712 10:11:12 ProcessGroupNCCL.cpp:1413] [PG 0 Rank 1] Terminating the process after "
+            "attempting to dump debug info, due to ProcessGroupNCCL watchdog hang."
+        ),
+    ),
+    (
+        "gpu_lost",
+        "2020/08/10 19:09:42 XidCriticalError: Xid=69 on Device=GPU-75, the device will go unhealthy.",
+    ),
+    ("gpu_lost", "I0102 10:11:12.000000 1 health.go:77] XidCriticalError: Xid=79 on Device=GPU-75"),
+    ("gpu_lost", 'level=error msg="XID error detected on GPU 3: 79"'),
+    ("interrupted", "aws: EC2 Spot Instance interruption notice"),
 ]
 
 

@@ -47,6 +47,7 @@ _KEYWORDS = (
         "ENOSPC",
         "StorageFull",
         "Xid",
+        "XID",
         "NVRM",
         "ncorrectable",
         "ouble bit",
@@ -54,7 +55,14 @@ _KEYWORDS = (
         "GPU is lost",
     ),
     *("requires reset", "row remap", "GPU Hang", "GPU hang", "GPU reset", "HSA_STATUS"),
-    *("device driver", "Invalid __"),
+    *(
+        "device driver",
+        "Invalid __",
+        "CUDA_EXCEPTION",
+        "low on resource",
+        "onflict",
+        "no runtime for",
+    ),
     *("llegal", "orrupt", "smashing", "reakpoint", "free()", "alloc()", "chunk()"),
     # Configuration, files, libraries and networks.
     *("not exist", "upported", "not support", "ompatible", "CUDA capab", "too old", "required by"),
@@ -98,6 +106,7 @@ _KEYWORDS = (
         "UNREACHABLE exec",
         "crash backtrace",
         "Attempting to use ",
+        "out of registers",
     ),
 )
 """Every line that can matter holds one of these; `tests/test_signatures.py` checks the examples."""
@@ -144,7 +153,7 @@ _PREFIX = re.compile(
     r"(?:\[\d{4}-\d\d-\d\d [\d:,]+ (?P<ray>[DIWEF])(?: \d+)+\] (?:\(\w+\) )?\w+\.cc:\d+: "  # Ray's core
     r"|\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (?P<scheduler>(?:[DTPE]P\d+ ?)+)\] "  # SGLang
     r"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: (?P<absl>[IWEF]) \S+:\d+\] "  # TensorFlow, XLA
-    r"|\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.,\d]*(?:Z|[+-]\d\d:?\d\d)?(?: [DTP]+\d+)*\]?\s+"  # a time
+    r"|\[?\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d[.,\d]*(?:Z|[+-]\d\d:?\d\d)?(?: [DTP]+\d+)*\]?\s+(?:>+ )?"  # a time
     r"|\[\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d\] (?:\[TRT-LLM\] )?(?:\[RANK \d+\] )?(?:\[TRT\] )?\[(?P<trt>[VIWEF])\] "
     r"|std(?:out|err) [FP] "  # Kubernetes
     r"|[A-Z][a-z]{2} +\d+ \d\d:\d\d:\d\d \S+ [\w./-]+\[\d+\]: "  # journald
@@ -157,6 +166,7 @@ _PREFIX = re.compile(
     rf"|\| (?P<loguru_level>{_LEVELS}) +\| (?:[\w.<>:-]+ - |std\w+ \| ?)"
     rf"|(?P<basic_level>{_LEVELS}):(?:[\w.]+:|(?=\s)) *"
     r"|\"failed to load '[^']*' version \d+: [A-Z][a-z]+(?: [a-z]+)?: "  # Triton Inference Server
+    r"|(?:ERROR: )?Failed to (?:create instance|process the request\(s\)[^:]*, message|initialize \w+): (?=\w+Error: )"
     r"|\[?(?P<glog>[IWEF])\d{3,4} \d\d:\d\d:\d\d[^\]]*\](?: \[\d+/\d+[_\d]*\])?[ ]?)"  # glog: torch, absl
 )
 _REPEATED = re.compile(r" \[repeated \d+x across cluster\]$")

@@ -16,6 +16,8 @@ _NOISE = re.compile(
     r"|No available shared memory broadcast block|some potential root causes|Cannot use FA version"
     r"|Unable to register cu\w+ factory|together with your error trace|Failed to send usage data"
     r"|Failed to import (?:Triton kernels|DeepGemm)|pip's dependency resolver"
+    # What a compiler remarks, and candidates that were tried.
+    r"|: remark: |[Aa]utotun\w*:? (?:config|choice|candidate)\b"
     # Networks that NCCL looks for and does without.
     r"|NCCL WARN (?:Failed to open lib(?:ibverbs|mlx5|rdma)|NET/Plugin|NET/OFI (?:Failed to initialize|aws-ofi))"
     # What is tried again; if that fails as well, an exception says so.
@@ -42,7 +44,7 @@ _WARNS = re.compile(
 _WORKED = re.compile(
     r"Throughput: [\d.]+ requests/s|^Avg latency: [\d.]+ seconds"
     r"|^Request throughput \(req/s\): +(?!0\.0+ *$)\d"
-    r"|^=+ (?!.*\b(?:failed|errors?)\b).*\b\d+ passed\b.* in [\d.]+s|^# Out of bounds values : 0 OK"
+    r"|^=+ (?!.*\b(?:failed|errors?)\b).*\b\d+ passed\b.* in [\d.]+s|\b[1-9]\d* passed, 0 failed\b|^# Out of bounds values : 0 OK"
 )
 """The results of `vllm bench throughput`, `latency` and `serve`, of pytest and of nccl-tests."""
 _RESULTS = ("Throughput", "Avg latency", "Request throughput", "=", "# Out of bounds")
@@ -86,7 +88,7 @@ def is_raised_at_exit(place: Place) -> bool:
 
 def is_result(text: str) -> bool:
     """Whether a program that did its work ends with this line."""
-    return text.startswith(_RESULTS) and _WORKED.search(text) is not None
+    return (text.startswith(_RESULTS) or " passed, " in text) and _WORKED.search(text) is not None
 
 
 def is_ready(text: str) -> bool:

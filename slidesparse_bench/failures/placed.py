@@ -13,7 +13,7 @@ _NAME = r"(?:[A-Za-z_]\w*\.)*"
 _ANY = rf"^(?P<exception>{_NAME}_?[A-Z]\w*(?:Error|Exception))"
 _REFUSES = (
     rf"^(?P<exception>{_NAME}(?:ValueError|NotImplementedError|AssertionError|RuntimeError|InternalError"
-    r"|VLLM\w*Error|Unsupported\w*Error|\w*MismatchError)|\s*what\(\))"
+    r"|VLLM\w*Error|\w*(?:Uns|S)upported\w*Error|\w*MismatchError)|\s*what\(\))"
 )
 _REFUSES_WITHOUT_ASSERTING = _REFUSES.replace("|AssertionError", "")
 
@@ -21,16 +21,18 @@ _GPUS = (
     r"(?:Hopper|Ampere|Blackwell|Turing|Volta|Ada(?: Lovelace)?\b|\b(?:SM|[Ss]m)(?: ?[<>]?= ?|[ _])?\d{2,3}[a-fx]?\b"
     r"|(?:compute|device|CUDA|cuda|GPU) capability|[Cc]ompute [Cc]apability|(?:GPU|CUDA|SM|device) arch\w*"
     r"|\b(?:GPU|SM|device) (?:version|generation|family|target)|\b(?:V|A|H|B)[12]00\b|gfx\d+|MI\d{3}[AX]?\b"
-    r"|\b[CR]DNA ?\d?\b)"
+    r"|\b[CR]DNA ?\d?\b|\b\d+\.\d\+? arch\w*|\bwith capability \d+)"
 )
 _ONLY_SOME_GPUS = (
     rf"(?:[Oo]nly|[Rr]equires?|[Nn]eeds?|[Uu]nsupported|[Nn]ot? (?:yet |currently )?(?:supported|available"
     rf"|implemented|compatible|compiled)|(?:does|do)(?: not|n't) support|at least)\b.{{0,120}}?{_GPUS}"
-    rf"|{_GPUS}.{{0,80}}?(?:not supported|unsupported|is required|or (?:newer|higher|later|above)"
+    rf"|{_GPUS}.{{0,80}}?(?:not supported|unsupported|required\b|or (?:newer|higher|later|above)"
     rf"|only|too (?:low|old))"
     r"|not supported (?:on|by|for) (?:this|the current|your|current) (?:GPU|device|hardware|arch\w*)"
     r"|(?:this|your|current) GPU (?:does not|doesn't|is not)"
     r"|(?:does|do)(?: not|n't) support (?:this|the current|your|current) (?:GPU|device|hardware|arch\w*)"
+    # No version of FlashAttention runs on GPUs before Ampere.
+    r"|[Uu]nsupported (?:FA|[Ff]lash[- ]?[Aa]ttention) version: None"
     # Of FlashAttention 3, for Hopper, and of kernels of which none is left for this GPU.
     r"|[Oo]nly supported (?:in|by|with) (?:FlashAttention[- ]?3|FA3)\b|[Oo]nly types = \[\]"
     # Checks of native code, without a message: TORCH_CHECK(is_sm80), DG_HOST_UNREACHABLE.
@@ -59,6 +61,8 @@ _REFUSAL = (
     r"|\bsupport(?:s|ed)? only\b|\b(?:indivisible|requires? .{1,80}divisible) by\b|\bcurrently supports?\b"
     r"|\bsupports? .{1,80}, (?:but )?got\b|\b[Oo]nly one .{1,60} can be\b|\b[Ss]et (?!allow_unused|retain_graph|create_graph)\w+ ?= ?(?:True|False|\d)"
     r"|\bout of (?:bounds|range) for (?:\d+ devices|assigned_)|exceeds (?:available GPUs|assigned_)"
+    r"|\b[Nn]o (?:suitable|matching|applicable|viable) (?:\w+ ){0,2}(?:kernel|implementation|algorithm|tactic|config\w*|strategy)s?\b"
+    r"|\b(?:must|should) (?:evenly |be evenly )?divisible\b"
     r"|\b(?:VLLM|SGLANG)_[A-Z_]+ (?:must|cannot|should)\b|\bbe multiples? or\b|\b(?:requires?|needs?) \w+ ?% ?\d+ ?== ?0"
     r"|\bnot in (?:the )?supported\b|match (?:the )?(?:local )?world size|\blocal rank \d+ is out of bounds|\b[Uu]nknown \w+ backend\b"
     r"|No supported LoRA modules|\bplease disable it\b|requires? .{1,60}\bto (?:support|return) "
@@ -206,7 +210,8 @@ _WANTED = (
     r"|mismatches the version|(?:\d+\.)+\d+ or (?:newer|later|higher|above)\b"
     r"|installed version\b.{0,80}\b(?:less|greater|older|newer|lower|higher) than"
     r"|can(?:not|'t) be imported|(?:not|n't) (?:be )?importable|(?:compiled|built) without \w+"
-    r"|\bnot (?:been )?(?:compiled|built) (?:with|against)\b|broken build"
+    r"|\bnot (?:been )?(?:compiled|built) (?:with|against)\b|broken build|(?:compiled|built) with (?:a )?different\b"
+    r"|\b[Ff]ailed to load (?:the )?(?:shared |dynamic )?library\b|\b[Ss]etup failed despite GPU\b"
     r"|\b(?:driver|extension|library|module) (?:can't|cannot|could not) be (?:loaded|found)"
     r"|\b(?:extension|library|package|module|binary) is (?:not (?:loaded|available|found|built)|unavailable)"
     r"|\b[Ii]nstall (?:the )?[`'\"][\w.\[\]-]+[`'\"]|\bEnsure .{1,40} (?:is|are) installed|[`'\"][\w.-]+[`'\"] package is installed"
@@ -246,6 +251,18 @@ PLACED = (
         tier=Tier.PLACED,
         pattern=rf"{_REFUSES}: (?P<message>.*(?:{_ONLY_SOME_GPUS}).*)",
         example="RuntimeError: FlashAttentionHopper only supports Hopper GPUs or newer.",
+        hint="Only some GPUs are accepted: {message}",
+    ),
+    Signature(
+        id="architecture_expected",
+        failure_class="unsupported_arch",
+        needles=("arch", "sm_", "compute_"),
+        tier=Tier.PLACED,
+        # Kernel languages name their exceptions as they like, and the GPUs by their targets.
+        pattern=rf"{_ANY}: (?P<message>.*(?:\bexpects? (?:the )?(?:GPU |target )?arch\w*|\barch\w* (?:to be|must be|should be"
+        r"|is not|not in)\b.{0,80}\bsm_?\d|\b(?:but )?(?:got|found|is|for|on) (?:sm_|compute_)\d{2,3}[af]?\b).*)",
+        example="cutlass.cute.nvgpu.common.OpError: OpError: expects arch to be one of ['sm_100a', 'sm_100f'], "
+        "but got sm_121a",
         hint="Only some GPUs are accepted: {message}",
     ),
     Signature(
@@ -296,6 +313,8 @@ PLACED = (
                 " found",
                 "not available",
                 "not load",
+                "ailed to load",
+                "etup failed",
                 "cuGetProc",
             ),
         ),
@@ -561,7 +580,8 @@ PLACED = (
         within=_CHECKING_CONFIG,
         tier=Tier.PLACED,
         ends_traceback=True,
-        pattern=r"^(?:ValueError|NotImplementedError|AssertionError|TypeError|KeyError)"
+        # A key that a dictionary lacks is a bug of what looks it up, unless somebody says so.
+        pattern=r"^(?:ValueError|NotImplementedError|AssertionError|TypeError|KeyError(?!: '[^' ]*'$))"
         r"(?:: (?P<message>.*))?$",
         example=_FRAME.format("/opt/vllm/engine/arg_utils.py", "create_engine_config", "Config(")
         + "ValueError: numa_bind_nodes is empty.",
@@ -574,13 +594,26 @@ PLACED = (
         tier=Tier.PLACED,
         ends_traceback=True,
         raised_in=_CONFIG_FILES,
-        pattern=r"^(?:ValueError|NotImplementedError|AssertionError|KeyError)(?:: (?P<message>.*))?$"
+        pattern=r"^(?:ValueError|NotImplementedError|AssertionError)(?:: (?P<message>.*))?$"
         r"|^TypeError: (?P<type>.*(?:must be|expected|xpects|nsupported).*)",
+        example=_FRAME.format("/opt/vllm/config/parallel.py", "__post_init__", "raise ValueError(")
+        + "ValueError: 3 ranks for 2 stages",
+        hint="The configuration was refused: {message}",
+    ),
+    Signature(
+        id="key_of_a_registry",
+        failure_class="unsupported_config",
+        needles=("KeyError: ",),
+        tier=Tier.PLACED,
+        ends_traceback=True,
+        # A key that another dictionary lacks is a bug of what looks it up.
+        raised_in=r"/(?:configuration_auto|auto_factory|quantization_config|\w*registry|argparse)\.py$",
+        pattern=r"^KeyError: (?P<key>.*)",
         example=_FRAME.format(
             "/opt/transformers/models/auto/configuration_auto.py", "__getitem__", "raise KeyError"
         )
         + "KeyError: 'qwen3_next'",
-        hint="The configuration was refused: {message}",
+        hint="The engine knows no {key}.",
     ),
     Signature(
         id="refused_while_building",

@@ -26,6 +26,7 @@ from slidesparse_bench.failures.noise import (
     is_warned_of,
     states_its_level,
 )
+from slidesparse_bench.failures.reason import Reason, is_header
 from slidesparse_bench.failures.signature import Signature, Tier
 from slidesparse_bench.failures.signatures import SIGNATURES
 from slidesparse_bench.failures.trace import NOWHERE, Place, Tracebacks
@@ -63,6 +64,12 @@ _LOADING_FAILED = re.compile(r"(?:error|failed|unable) (?:loading|to load) (?:th
 _ERROR_LIKE = re.compile(
     r"\b(?:error|ERROR|fatal|FATAL|[Ff]ailed|FAILED|[Aa]borted|panic|core dumped)\b"
     r"|(?:\b|[a-z])(?:Error|Exception)\b|[Ee]xit code:? (?!0\b)-?\d"
+)
+_NCCL_SAYS_LITTLE = re.compile(
+    r"unhandled (?:system|cuda) error|invalid usage|internal error|ncclSystemError|ncclInternalError"
+)
+_NCCL_GIVES_A_REASON = re.compile(
+    r"NCCL WARN .*(?:[Ff]ail|[Ee]rror|[Cc]annot|[Cc]ould not|[Uu]nable|No such|refused|[Ii]nvalid|mismatch|denied)"
 )
 _PARDONED = (Tier.CLUE, Tier.STATED)
 """What is nothing in a run that goes on."""
@@ -161,9 +168,10 @@ class _Scanner:
         self._answered = False
         self._wrapped_by = ""
         self._tuning = Tuning()
+        self._reason = Reason()
 
     def run(self, stream: BinaryIO) -> Scan:
-        reader = LogReader(stream, lambda: self._tracebacks.any_open)
+        reader = LogReader(stream, lambda: self._tracebacks.any_open or self._reason.is_awaited)
         flood = None
         for line in reader:
             if flood is not None:
@@ -214,19 +222,28 @@ class _Scanner:
             prefixed = prefixed._replace(text=prefixed.text.lstrip())
         if "exception=" in prefixed.text and (held := _HELD.search(prefixed.text)):
             prefixed = prefixed._replace(text=f"{held['type']}: {held['message']}")
-        # What a compiler raised stands on the line after the exception that wraps it.
-        if ends_traceback:
-            self._wrapped_by = printer if prefixed.text.endswith(" raised:") else ""
-        elif printer == self._wrapped_by:
-            ends_traceback, self._wrapped_by = True, ""
+        ends_traceback = self._ends_traceback(printer, prefixed.text, ends_traceback)
         place = self._tracebacks.place(printer, ends_traceback=ends_traceback)
-        if is_raised_at_exit(place) or self._tuning.passes_over(printer, prefixed.text, place):
+        if is_raised_at_exit(place) or self._tuning.passes_over(
+            printer, line.raw, prefixed.text, place
+        ):
             self._scan.alarm = self._scan.alarm or line
             return
         if not (ends_traceback or prefixed.level) and states_its_level(prefixed.text):
             prefixed = prefixed._replace(level="WARNING")
         self._note(line, prefixed)
         self._look_for_cause(line, prefixed, place)
+        if self._reason.is_told_by(printer, line.number, prefixed.text):
+            self._take_reason(line, prefixed)
+
+    def _ends_traceback(self, printer: str, text: str, ends_one: bool) -> bool:
+        """Whether the line ends a traceback, or says what the exception on the line before it wraps."""
+        if ends_one:
+            self._wrapped_by = printer if text.endswith(" raised:") else ""
+            return True
+        follows = printer == self._wrapped_by
+        self._wrapped_by = "" if follows else self._wrapped_by
+        return follows
 
     def _prove(self, line: Line, prefixed: Prefixed, match: re.Match[str]) -> None:
         failure_class, message = match["failure_class"], match["message"]
@@ -290,8 +307,14 @@ class _Scanner:
         if self._scan.worked and found is not None and found.tier >= Tier.STATED:
             return  # what a process prints while it ends
         if found is not None and (best is None or _is_better(found, best)):
-            self._scan.cause = found
+            self._scan.cause = _with_reason(found, best)
             self._scan.worked = False
+
+    def _take_reason(self, line: Line, prefixed: Prefixed) -> None:
+        """Show what is wrong with a kernel instead of the place in it."""
+        best = self._scan.cause
+        if best is not None and is_header(best.prefixed.text):
+            self._scan.cause = replace(best, line=line, prefixed=prefixed)
 
     def _settle(self, cause: Finding) -> Finding:
         """Look at the line again: chained tracebacks named more functions after it."""
@@ -326,6 +349,19 @@ def _says_more(prefixed: Prefixed, best: Finding) -> bool:
         and (best.prefixed.text.endswith(message) or is_warned_of(message, best.prefixed.text))
         and prefixed.depth >= best.prefixed.depth
     )
+
+
+def _with_reason(found: Finding, before: Finding | None) -> Finding:
+    """An error of NCCL's at the line of the warning that says what failed, if one came before."""
+    if (
+        before is None
+        or before.signature.id != "nccl_warning"
+        or not found.signature.id.startswith("nccl_")
+        or _NCCL_SAYS_LITTLE.search(found.prefixed.text) is None
+        or _NCCL_GIVES_A_REASON.search(before.prefixed.text) is None
+    ):
+        return found
+    return replace(found, line=before.line, prefixed=before.prefixed)
 
 
 def _is_better(found: Finding, best: Finding) -> bool:

@@ -31,7 +31,8 @@ LOADING_WEIGHTS = frozenset(
         *("_create_weight", "_create_weight_func", "create_shared_weights", "_get_model_params"),
         # transformers and accelerate, and what moves a module of torch to the device.
         *("_load_pretrained_model", "_load_state_dict_into_meta_model", "load_state_dict"),
-        *("set_module_tensor_to_device", "load_checkpoint_in_model", "_apply"),
+        *("set_module_tensor_to_device", "load_checkpoint_in_model", "_apply", "from_pretrained"),
+        *("load_file", "safetensors_weights_iterator"),
     }
 )
 """Functions of engines and of torch that run only while weights are created, read or repacked."""
@@ -118,10 +119,14 @@ _HARDWARE = (
     Signature(
         id="xid",
         failure_class="gpu_lost",
-        needles=("Xid",),
+        needles=("Xid", "XID"),
         tier=Tier.HARDWARE,
+        counts_as_warning=True,
         # 13 and 31 are page faults of the program, 43 and 45 its removal: see below.
-        pattern=r"\bXid(?: \((?:PCI:)?(?P<pci>[^)]*)\))?:? ?(?P<xid>(?!(?:13|31|43|45|69)\b)\d+)\b",
+        # The device plugin of Kubernetes and DCGM decide themselves which ones are critical.
+        pattern=r"\bXid(?: \((?:PCI:)?(?P<pci>[^)]*)\))?:? ?(?P<xid>(?!(?:13|31|43|45|69)\b)\d+)\b"
+        r"|\bXidCriticalError: Xid=(?P<critical>\d+)|\b(?:XID|Xid)(?: [Ee]rrors?| code| event)?(?: detected)?(?: on \w+ \d+)?[ :=(#]{1,3}"
+        r"(?P<reported>(?!(?:13|31|43|45|69)\b)\d+)\b",
         example="[81234.567890] NVRM: Xid (PCI:0000:3b:00): 79, pid='<unknown>', name=<unknown>, "
         "GPU has fallen off the bus.",
         hint="The driver reported Xid {xid}: the device failed, whatever was printed after it.",
@@ -188,10 +193,10 @@ _ASSERTIONS = (
     Signature(
         id="kernel_assertion",
         failure_class="device_assert",
-        needles=("thread: [", "evice-side assertion "),
+        needles=("thread: [", "evice-side assertion ", ": Assertion `"),
         tier=Tier.ASSERTION,
         # CUDA's, and HIP's.
-        pattern=r"(?:block: \[[\d, ]+\], thread: \[[\d, ]+\],? A|[Dd]evice-side a)ssertion "
+        pattern=r"\.cu:\d+: \w+: Assertion `(?P<condition>.+?)` failed|(?:block: \[[\d, ]+\], thread: \[[\d, ]+\],? A|[Dd]evice-side a)ssertion "
         r"[`'\"](?P<assertion>.+?)[`'\"] failed",
         example="/pytorch/aten/src/ATen/native/cuda/Indexing.cu:1553: indexSelectLargeIndex: "
         "block: [983,0,0], thread: [28,0,0] Assertion `srcIndex < srcSelectDimSize` failed.",
@@ -201,9 +206,9 @@ _ASSERTIONS = (
         id="device_side_assert",
         failure_class="device_assert",
         # Not `device-side assertions`: that stands in the advice below every CUDA error.
-        needles=("device-side assert triggered", "CUDA_ERROR_ASSERT"),
+        needles=("device-side assert triggered", "CUDA_ERROR_ASSERT", "Warp Assert"),
         tier=Tier.ASSERTED,
-        pattern=r"device-side assert triggered|CUDA_ERROR_ASSERT",
+        pattern=r"device-side assert triggered|CUDA_ERROR_ASSERT|CUDA_EXCEPTION_12\b|Warp Assert",
         example="torch.AcceleratorError: CUDA error: device-side assert triggered\n"
         "CUDA kernel errors might be asynchronously reported at some other API call.\n"
         "Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.",
@@ -254,7 +259,7 @@ _HOST_MEMORY = (
         id="shared_memory",
         failure_class="oom_host",
         needles=("dev/shm", "shared memory", "No space left on device"),
-        pattern=r"No space left on device.*?'?/?(?:psm_|torch_\d|sem[.-]|nccl-|pym-|shm)"
+        pattern=r"write to file </(?:psm_|torch_\d).*No space left on device|No space left on device.*?'?/?(?:psm_|torch_\d|sem[.-]|nccl-|pym-|shm)"
         r"|insufficient shared memory \(shm\)|failed to extend /dev/shm/"
         r"|/dev/shm.*No space left on device|No space left on device.*/dev/shm"
         r"|unable to (?:open|write to|mmap|resize|allocate).*shared memory"
@@ -413,8 +418,14 @@ _DEVICE_MEMORY = (
     Signature(
         id="load_model_out_of_memory",
         failure_class="oom_weights",
-        needles=("Failed to load model - not enough",),
-        pattern=rf"Failed to load model - not enough (?:GPU )?memory(?:.*?{_TORCH_OOM})?",
+        needles=(
+            "Failed to load model - not enough",
+            "error loading model: unable to allocate",
+            "dispatched on the CPU or the disk",
+        ),
+        # vLLM, llama.cpp and transformers.
+        pattern=r"error loading model: unable to allocate \w+ buffer|modules are dispatched on the CPU or the disk"
+        rf"|Failed to load model - not enough (?:GPU )?memory(?:.*?{_TORCH_OOM})?",
         example="(EngineCore_DP0 pid=4242) ERROR 01-26 10:00:00 [gpu_model_runner.py:3657] Failed "
         "to load model - not enough GPU memory. Try lowering --gpu-memory-utilization to free "
         "memory for weights, increasing --tensor-parallel-size, or using --quantization. See "
@@ -541,6 +552,8 @@ _DEVICE_MEMORY = (
             "in memory space hbm",
             "RESOURCE_EXHAUSTED",
             "out_of_memory",
+            "OOM when allocating",
+            "NVML_SUCCESS == r",
             "amount of GPU memory",
             "ot enough memory to handle",
         ),
@@ -548,6 +561,8 @@ _DEVICE_MEMORY = (
         r"|OutOfMemoryError: Out of memory allocating|out_of_memory: CUDA error"
         r"|Requested amount of GPU memory \(\d+ bytes\) could not be allocated"
         r"|[Nn]ot enough memory to handle \d+ (?:prefill|total) tokens"
+        # TensorFlow; torch, when it asked NVML for the numbers of its own message.
+        r"|OOM when allocating tensor|NVML_SUCCESS == r INTERNAL ASSERT FAILED at .*CUDACachingAllocator"
         r"|OUT_OF_DEVICE_MEMORY|HSA_STATUS_ERROR_OUT_OF_RESOURCES|cudaMalloc failed: out of memory"
         r"|Triton Error \[(?:CUDA|HIP)\]: out of memory|CUDA_ERROR_OUT_OF_MEMORY"
         r"|cudaErrorMemoryAllocation|hipErrorOutOfMemory|torch\.(?:cuda\.)?OutOfMemoryError"
@@ -601,10 +616,13 @@ _KV_CACHE = (
     Signature(
         id="kv_cache_no_memory",
         failure_class="kv_cache_insufficient",
-        needles=("ot enough", "nsufficient", "o enough gpu memory", "Impossible to fit"),
-        pattern=r"(?:[Nn]ot enough|[Ii]nsufficient) (?:GPU |device |free )?(?:memory|space|blocks)? ?(?:for"
+        needles=(
+            *("ot enough", "nsufficient", "o enough gpu memory", "Impossible to fit"),
+            *("KV cache", "kv cache"),
+        ),
+        pattern=r"(?:[Nn]ot enough|[Ii]nsufficient) (?:GPU |device |free )?(?:memory|space|blocks)? ?(?:(?:for|to allocate)"
         r" (?:the )?)?(?:KV|kv|key-value)[ _-]?cache|Not enough memory\. Please try to increase "
-        r"--mem-fraction-static|No enough gpu memory for runtime|Impossible to fit any sequence in kvCache",
+        r"--mem-fraction-static|No enough gpu memory for (?:runtime|kv cache)|(?:KV|kv) cache is not enough|Impossible to fit any sequence in kvCache",
         example="RuntimeError: Not enough memory. Please try to increase --mem-fraction-static.",
     ),
     Signature(
@@ -771,7 +789,7 @@ _ARCHITECTURE = (
         r"|invalid device function|no device code (?:compatible|for)"
         # rocBLAS, TensorRT, and the device code of CUTLASS.
         r"|rocBLAS error: .*TensileLibrary|Target GPU SM \d+ is not supported by this TensorRT"
-        r"|Arch conditional MMA instruction used without|Attempting to use .*(?:without CUTE_ARCH|not compiled for SM)",
+        r"|Arch conditional MMA instruction used without|Attempting to use .*(?:without CUTE_ARCH|not compiled for SM|on an architecture)",
         example="torch.AcceleratorError: CUDA error: no kernel image is available for execution on "
         "the device",
         hint="The installed build has no machine code for this GPU.",
@@ -836,7 +854,7 @@ _ARCHITECTURE = (
             "computeCapability",
         ),
         pattern=r"Found (?P<gpu>.+?) which is too old to be supported by the triton"
-        r"|requires \.target (?P<needed>sm_\w+)|LLVM ERROR: Cannot select: intrinsic %llvm\.nvvm"
+        r"|requires \.target (?P<needed>sm_\w+)|LLVM ERROR: Cannot select: intrinsic %llvm\.nvvm\.(?!redux\.sync\.f)"
         r"|not supported on \.target '(?P<target>sm_\w+)'"
         r"|[Aa]ssert\w* .*\bcomputeCapability\b[^\"]*\bnot supported",
         example="RuntimeError: Found Tesla P100-PCIE-16GB which is too old to be supported by the "
@@ -954,13 +972,15 @@ _MODEL_FILES = (
         failure_class="model_not_found",
         needles=(
             "couldn't connect to",
+            "local_files_only",
             "LocalEntryNotFound",
             "OfflineModeIsEnabled",
             "Failed to resolve 'huggingface.co'",
             "offline mode is enabled",
         ),
         pattern=r"We couldn't connect to '(?P<url>[^']+)'|LocalEntryNotFoundError"
-        r"|OfflineModeIsEnabled|Failed to resolve 'huggingface\.co'|offline mode is enabled",
+        r"|OfflineModeIsEnabled|Failed to resolve 'huggingface\.co'|offline mode is enabled"
+        r"|no connection or you passed local_files_only",
         example="OSError: We couldn't connect to 'https://huggingface.co' to load the files, and "
         "couldn't find them in the cached files.",
         hint="The hub cannot be reached and the files are not in the local cache.",
@@ -993,6 +1013,7 @@ _MODEL_FILES = (
             "odel path",
             "odel manifest",
             "NoCredentialsError",
+            *("HeadObject", "GetObject", "ListObjects", "Transport endpoint"),
             "referenced in index but missing",
             "nor checkpoint files were found",
         ),
@@ -1005,6 +1026,9 @@ _MODEL_FILES = (
         r"|(?:find|found) any (?:model )?weights in|[Mm]odel path .{0,200}(?:does not exist|not found)"
         r"|Weight files referenced in index but missing|Neither a state dict nor checkpoint files were found"
         r"|pull model manifest: |^botocore\.exceptions\.NoCredentialsError"
+        # Object stores, and file systems that lost their server.
+        r"|ClientError: .*\bcalling the (?:Head|Get|List)Objects?(?:V2)? operation|Transport endpoint is not connected: .*"
+        r"(?:model|\.json|\.safetensors|\.bin)"
         r"|^FileNotFoundError: \[Errno 2\] No such file or directory: '(?P<folder>[^']*(?:[Mm]odel|MODEL"
         r"|[Cc]heckpoint|ckpt|weights|huggingface|/hub/|snapshots)[^']*)'"
         r"|No such file or directory: \"?'?(?P<path>[^'\"]*(?:config\.json|\.safetensors|\.bin"
@@ -1028,6 +1052,7 @@ _TOKENIZER = (
             "chat template",
             "not a string",
             "jinja2.exceptions.",
+            *("chat_template is not set", "tokenizers", "vocab file"),
             "loading model vocabulary",
         ),
         pattern=r"Couldn't instantiate the backend tokenizer|Can't load tokenizer for"
@@ -1042,7 +1067,7 @@ _TOKENIZER = (
         r"|(?:load|find|create|build|initializ\w+) (?:a |the )?(?:fast |slow )?tokenizer\b.{0,40}(?:fail|error)"
         r"|(?:text|tokens) when `skip_tokenizer_init=True`|tokenizer must be a string"
         # The chat template; the vocabulary of a GGUF file.
-        r"|^jinja2\.exceptions\.\w+|error loading model vocabulary"
+        r"|^jinja2\.exceptions\.\w+|error loading model vocabulary|chat_template is not set|panicked at \S*tokenizers\b|loading vocab file"
         # SentencePiece, of a vocabulary file that is None.
         r"|^TypeError: not a string$",
         example="ValueError: Couldn't instantiate the backend tokenizer from one of: ",
@@ -1056,11 +1081,12 @@ _CHECKPOINT = (
         needles=(
             *("not initialized from checkpoint", "in loaded state!", "Missing key(s)"),
             *("annot find weight", "does not exist", "not found in params_dict"),
+            "not found in the model",
             *("was never loaded", "were never loaded", "not in the checkpoint"),
         ),
         pattern=r"[Ff]ollowing weights were not initialized from(?: checkpoint)?: "
         r"\{?(?:'(?P<parameter>[^']+)')?|weights are not initialized from checkpoints?"
-        r"|^[\w.]*Error: (?:[Cc]annot find weight \S+|[Ww]eight \S+ does not exist|Parameter \S+ not found in params_dict)"
+        r"|^[\w.]*Error: (?:[Cc]annot find weight \S+|[Ww]eight \S+ does not exist|Parameter \S+ not found in (?:params_dict|the model))"
         r"|^[\w.]*Error: .*\b(?:weight|scale|bias|parameter)\w*\b.{0,80}\b(?:was|were) never loaded\b"
         r"|^[\w.]*Error: .*\b(?:parameters?|weights?)\b.{0,80} (?:is|are) not in the checkpoint"
         r"|Missing keys .* in loaded state!|Missing key\(s\) in "
@@ -1208,7 +1234,6 @@ _ENVIRONMENT = (
             "CUDA_ERROR_",
             "installed CUDA driver",
             "stub library",
-            "OCI runtime create failed",
             "Invalid device id",
             "failed lazily at initialization",
             "active driver",
@@ -1223,7 +1248,7 @@ _ENVIRONMENT = (
         r"|could not select device driver|nvidia-container-cli: .*error|No HIP GPUs are available|cuDNN version incompatibility"
         r"|couldn't communicate with the NVIDIA driver|torch\.cuda\.is_available\(\) is False"
         r"|CUDA (?:driver )?error: (?:initialization error|API call is not supported in the installed CUDA driver"
-        r"|CUDA driver is a stub library)|OCI runtime create failed"
+        r"|CUDA driver is a stub library)"
         # Torch's own checks of an index, and those of Triton, which counts the drivers that work.
         r"|^AssertionError: Invalid device id|CUDA call failed lazily at initialization"
         r"|\b\d+ active drivers? \(|Backend device '\w+' is not active|_VISIBLE_DEVICES contains more devices"
@@ -1232,6 +1257,17 @@ _ENVIRONMENT = (
         example="RuntimeError: Failed to infer device type, please set the environment variable "
         "`VLLM_LOGGING_LEVEL=DEBUG` to turn on verbose logging to help debug the issue.",
         hint="No usable GPU is visible to this process.",
+    ),
+    Signature(
+        id="container_not_created",
+        failure_class="driver_or_env",
+        needles=("OCI runtime create failed", "failed to create shim", "error running hook"),
+        # The last link of the chain may stand on the next line.
+        tier=Tier.QUOTED,
+        pattern=r"OCI runtime create failed|failed to create shim|error running hook",
+        example="docker: Error response from daemon: failed to create shim task: OCI runtime create failed: "
+        "runc create failed: unable to start container process",
+        hint="The container did not start.",
     ),
     Signature(
         id="library_missing",
@@ -1262,10 +1298,13 @@ _ENVIRONMENT = (
             "numpy.dtype size",
             "VersionConflict",
             "Numpy is not available",
+            *("FATAL: Module nvidia", "no runtime for", "nvidia-ctk"),
         ),
         pattern=r"^ModuleNotFoundError: No module named '(?P<package>[\w.]+)'"
         r"|PackageNotFoundError: (?P<missing>.+)|^(?:\w+\.)*ImportError: (?P<message>(?!.*circular import).+)"
-        r"|numpy\.dtype size changed|VersionConflict: |Numpy is not available",
+        r"|numpy\.dtype size changed|VersionConflict: |Numpy is not available"
+        # The kernel's module, and what gives GPUs to containers.
+        r"|FATAL: Module nvidia\S* not found|no runtime for \W?nvidia\W? is configured|nvidia-ctk\W* not found",
         example="ModuleNotFoundError: No module named 'compressed_tensors'",
         hint="The Python package {package} is not installed.",
     ),
@@ -1620,9 +1659,11 @@ _COMPILATION = (
             "jit/",
             "jit build",
             "JIT build",
+            "nvJitLink error",
+            "nvrtc: error",
         ),
-        pattern=r"(?i:failed jit build|jit (?:build|compilation) failed)|nvcc fatal|NVRTC[_ ](?:ERROR|error)"
-        r"|(?:NVCC|NVRTC|nvcc|hipcc) compilation (?:failed|error)|nvcc error +: '\w+' died"
+        pattern=r"(?i:failed jit build|jit (?:build|compilation) failed)|nvcc fatal|NVRTC[_ ](?:ERROR|error)|nvJitLink error|nvrtc: error"
+        r"|(?:NVCC|NVRTC|nvcc|hipcc) compilation (?:failed|error)|nvcc error +: '[^']+' died"
         # DeepGEMM and its like check their own compiler runs.
         r"|[Aa]ssertion error \(\S*\bjit/",
         example="nvcc fatal   : Value 'c++17' is not defined for option 'std'",
@@ -1654,12 +1695,23 @@ _COMPILATION = (
         id="triton_compiler_reason_follows",
         failure_class="compile_failure",
         needles=("triton.compiler.errors.",),
-        # The kernel's source follows, and then the reason, which may be another failure.
-        tier=Tier.QUOTED,
+        # The kernel's source follows, and then the reason, which may be another failure; or the reason
+        # stands before, as the exception that this one was raised from.
+        tier=Tier.PLACED,
         pattern=r"triton\.compiler\.errors\.\w+:(?: at \d+:\d+:)?\s*$",
         example="triton.compiler.errors.CompilationError: at 12:28:\ndef kernel(\n^\n"
         "AssertionError('Input shapes should have M >= 16')",
         hint="A Triton kernel did not compile; the reason stands below its source.",
+    ),
+    Signature(
+        id="pipeliner_diagnostic",
+        failure_class="compile_failure",
+        needles=("scheduled before its operands",),
+        # Triton goes on without pipelining, more often than not.
+        tier=Tier.CLUE,
+        pattern=r"error: operation scheduled before its operands",
+        example='loc("/opt/test/kernel.py":76:12): error: operation scheduled before its operands',
+        hint="A pass of Triton's compiler refused a kernel.",
     ),
     Signature(
         id="triton_compiler",
@@ -1696,8 +1748,8 @@ _COMPILATION = (
     Signature(
         id="kernel_language",
         failure_class="compile_failure",
-        needles=("DSL", "nternal compiler error", " ICE "),
-        pattern=r"\bDSL(?!Cuda)\w*Error\b|[Ii]nternal compiler error|\bICE\b.*(?:[Ff]ail|[Ee]rror)",
+        needles=("DSL", "nternal compiler error", " ICE ", "numba.c", "out of registers"),
+        pattern=r"^numba\.(?:core\.errors|cuda)\.[\w.]*Error\b|ran out of registers during|\bDSL(?!Cuda)\w*Error\b|[Ii]nternal compiler error|\bICE\b.*(?:[Ff]ail|[Ee]rror)",
         example="cutlass.base_dsl.common.DSLRuntimeError: DSLRuntimeError: ICE IR Verification Failed",
         hint="The compiler of a kernel language failed.",
     ),
@@ -1781,6 +1833,7 @@ _DISTRIBUTED = (
             "Engine iteration timed out",
             "Timeout (",
             "timeout: sending signal",
+            "pytest-timeout",
             "atchdog",
             "heartbeat timed out",
             *("within timeout", "become ready within", "RendezvousTimeoutError"),
@@ -1789,7 +1842,8 @@ _DISTRIBUTED = (
         r"|Did not receive response from front-end|launch timed out and was terminated"
         r"|[Hh]eartbeat (?:monitor )?timed out|Engine iteration timed out|^Timeout \(\d+:\d\d:\d\d"
         r"|timeout: sending signal|[Ww]atchdog got stuck for"
-        r"|[Ww]atchdog (?:timeout|timed out|triggered|expired)(?! ?= ?(?:None|0))"
+        r"|[Ww]atchdog (?:timeout|timed out|triggered|expired)(?! ?= ?(?:None|0))|ProcessGroupNCCL watchdog hang"
+        r"|pytest-timeout: Timeout >"
         r"|^[\w.]*Error: .*\b(?:within timeout|become ready within)\b|\bRendezvousTimeoutError\b",
         example="TimeoutError: RPC call to sample_tokens timed out.",
         hint="One process of the engine waited for another and gave up.",
@@ -1905,8 +1959,10 @@ _DISTRIBUTED = (
             "ORTE was unable",
             "UCX  ERROR",
             "NIXL_ERR_",
+            *("rendezvous", "peer access", "peer mapping"),
         ),
-        pattern=r"DistBackendError|DistNetworkError|DistStoreError|server socket has failed to "
+        pattern=r"^[\w.]*Error: (?!.*(?:[Tt]imed? ?out|env://)).*\brendezvous\b|peer (?:access|mapping)\b.*\b(?:not supported|exhausted|not enabled)"
+        r"|DistBackendError|DistNetworkError|DistStoreError|server socket has failed to "
         r"listen|[Aa]ddress already in use|[Gg]loo connect\w* failed|gloo/transport/.*(?:timed out"
         r"|[Ee]rror)|Failed to connect to GCS|Could not find any running Ray instance"
         r"|Duplicate GPU detected|NCCL WARN Bootstrap|nvshmem\w*.{0,40}fail"
@@ -2012,10 +2068,13 @@ _CUDA = (
         id="cutlass_internal",
         failure_class="cuda_misc",
         needles=(
+            *("cuBLAS error", "CUBLAS error", "cuDNN error", "cuFFT error", "CUFFT_"),
+            *("cuSOLVER error", "cusolver error", "cuRAND error", "cutlass cannot"),
             *("Error Internal", "kErrorInternal", "Error Workspace Null", "TMA desc"),
             *("running GEMM", "cutlass", "gemm", "GEMM"),
         ),
-        pattern=r"Error Internal\b|kErrorInternal|Error Workspace Null|initialize the TMA desc"
+        pattern=r"\b(?:cuBLAS|CUBLAS|cuDNN|cuFFT|cuSOLVER|cusolver|cuRAND) error\b|\bCUFFT_(?!SUCCESS)[A-Z_]+|cutlass cannot \w+"
+        r"|Error Internal\b|kErrorInternal|Error Workspace Null|initialize the TMA desc"
         r"|[Ee]rror occurred when (?:running|computing|getting) \w*GEMM"
         r"|[Ff]ailed to (?:run|launch|initialize) (?:\w+ ){0,4}(?:cutlass|gemm|GEMM)",
         example="RuntimeError: Error Internal",
@@ -2101,6 +2160,7 @@ _STOPPED = (
             "going down for",
             "pot nterruption",
             "pot interruption",
+            "nstance interruption",
             "slidesparse: the campaign is gone",
             "Test interrupted!",
             "测试被中断",
@@ -2112,7 +2172,7 @@ _STOPPED = (
         r"|\bSIG(?:TERM|INT|HUP)\b.{0,12}(?:received|caught|signal received)"
         r"|\b(?:[Rr]eceived|[Cc]aught|[Gg]ot) (?:exit |termination )?signal:? ?(?:15|2|1)\b"
         r"|\b[Ss]ignal [Rr]eceived: ?(?:15|2|1)\b|SignalException: Process \d+ got signal: (?P<signal>15|2|1)\b"
-        r"|\bjob is (?:being )?preempted|DUE TO PREEMPTION|[Ss]pot [Ii]nterruption"
+        r"|\bjob is (?:being )?preempted|DUE TO PREEMPTION|[Ss]pot (?:[Ii]nstance )?[Ii]nterruption"
         r"|[Pp]reemption (?:notice|signal)|instance (?:was|is being|will be) (?:preempted|reclaimed)"
         r"|going down for (?:reboot|power|system halt|halt|maintenance)|^Terminated\b"
         r"|: line \d+: +\d+ Terminated\b"
@@ -2160,7 +2220,7 @@ _PYTHON = (
         tier=Tier.PYTHON,
         ends_traceback=True,
         pattern=r"^(?P<exception>(?!SystemExit|GeneratorExit|StopIteration|asyncio)[A-Za-z_][\w.]*)"
-        r"(?:: (?P<message>.*))?$",
+        r"(?::(?: (?P<message>.*))?)?$",
         example=_ENGINE_TRACEBACK
         + _ENGINE
         + '  File "/opt/vllm/v1/core/sched/scheduler.py", line 611, in schedule\n'

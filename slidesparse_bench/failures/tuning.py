@@ -9,6 +9,9 @@ _PASSED_OVER = "Ignoring this choice"
 MOST_LINES_OF_A_CHOICE = 200
 """Inductor says first that a choice failed, then how, then that it goes on without."""
 
+_LOGGER = "torch/_inductor/select_algorithm.py:"
+"""The file that tries kernels, where a logger puts its name: if none is left, an exception says so."""
+
 _TRYING = "precompile_with_captured_stdout"
 """The function of Inductor's threads that compile ahead; what they raise is logged, and that is all."""
 
@@ -20,14 +23,22 @@ class Tuning:
         self._printer: str | None = None
         self._lines_left = 0
 
-    def passes_over(self, printer: str, text: str, place: Place) -> bool:
-        """Whether this line tells nothing but that; lines must come in their order."""
+    def passes_over(self, printer: str, raw: str, text: str, place: Place) -> bool:
+        """Whether this line tells nothing but that; lines must come in their order.
+
+        `raw` is the line with its prefixes, `text` without them.
+        """
         if place.ends_traceback and _TRYING in place.frames:
             return True
         if printer != self._printer and not text.endswith(_FAILED):
-            return False
+            return self.is_logged_by_it(raw, text)
         self._take(printer, text)
         return True
+
+    @staticmethod
+    def is_logged_by_it(raw: str, text: str) -> bool:
+        """Whether the logger of the file that tries kernels printed this line."""
+        return _LOGGER in raw and _LOGGER not in text
 
     def _take(self, printer: str, text: str) -> None:
         if printer != self._printer:
