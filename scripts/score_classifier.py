@@ -36,7 +36,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 class Example:
     """One labelled log. `root_causes` are equally right lines; none where there is no cause.
 
-    `tune_only` says that the classifier was taught with it: it is never held.
+    `side` is the half it was collected for; None where its name decides.
     """
 
     failure_class: str
@@ -45,12 +45,12 @@ class Example:
     root_causes: tuple[str, ...]
     exit_code: int | None
     signal: str | None
-    tune_only: bool
+    side: str | None
 
     @property
     def half(self) -> str:
         """The side it is on: `tune` or `held`."""
-        return TUNE if self.tune_only else half_of(f"{self.failure_class}/{self.path.name}")
+        return self.side or half_of(f"{self.failure_class}/{self.path.name}")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def load_examples(folder: Path = LABELLED) -> list[Example]:
             root_causes=_several(entry.get("root_cause")),
             exit_code=entry.get("exit_code"),
             signal=entry.get("signal"),
-            tune_only=entry.get("tune_only", False),
+            side=entry.get("half"),
         )
         for failure_class, entries in labels.items()
         for entry in entries
