@@ -558,3 +558,53 @@ def test_bare_assertion_of_a_notebook_is_a_bug():
     frame = "File /opt/vllm/model_executor/layers/sampler.py:956, in get_logprobs(logprobs)"
     failure = found([title, frame, "--> 956 assert a == b", "", "AssertionError:"])
     assert (failure.failure_class, failure.root_cause) == ("python_bug", "AssertionError:")
+
+
+SERVED = [
+    "INFO:     Application startup complete.",
+    'INFO:     10.0.0.3:41 - "POST /v1/completions HTTP/1.1" 200 OK',
+]
+SIGTERM = "INFO 09-09 10:00:00 [launcher.py:80] Received SIGTERM, shutting down"
+SHUT_DOWN = "INFO:     Application shutdown complete."
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([*SERVED, SIGTERM, SHUT_DOWN], "success_noise"),
+        ([*SERVED, SHUT_DOWN, START, *FRAMES, "KeyboardInterrupt"], "success_noise"),
+        ([*SERVED, SIGTERM], "interrupted"),
+        ([SERVED[0], SIGTERM, SHUT_DOWN], "interrupted"),
+        ([*SERVED, "job is being preempted", SHUT_DOWN], "interrupted"),
+        ([*SERVED, START, *FRAMES, ERROR, SIGTERM, SHUT_DOWN], "python_bug"),
+    ],
+)
+def test_server_that_answered_and_ended_in_order_did_its_work(
+    lines: list[str], expected: str, tmp_path: Path
+):
+    log = tmp_path / "some.log"
+    log.write_text("\n".join(lines))
+    assert classify_log_file(log)["class"] == expected
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        "| llama 7B Q4_0 | 3.56 GiB | 6.74 B | CUDA | 99 | pp512 | 5012.11 ± 12.20 |",
+        "|gsm8k|      3|flexible-extract|     5|exact_match|↑  |0.3400|±  |0.0130|",
+        "[BENCHMARK] batch_size 8 avg_sequence_length 512 latency(ms) 812.11",
+        "Result is : VALID",
+    ],
+)
+def test_results_of_other_programs_end_a_run_that_worked(result: str, tmp_path: Path):
+    log = tmp_path / "some.log"
+    log.write_text(f"ERROR: out of memory, trying again with less\n{result}\n")
+    assert classify_log_file(log)["class"] == "success_noise"
+    log.write_text("ERROR: out of memory, trying again with less\n")
+    assert classify_log_file(log)["class"] != "success_noise"
+
+
+def test_nccl_error_without_words_is_told_by_the_warning_before_it():
+    warning = "n:55:77 [0] init.cc:943 NCCL WARN Duplicate GPU detected : rank 1 and rank 0"
+    error = "torch.distributed.DistBackendError: NCCL error in: a.cpp:1331, invalid usage"
+    assert found([warning, error]).root_cause == warning

@@ -83,6 +83,9 @@ _KEYWORDS = (
         "fired up and ready",
         "start a new process before",
     ),
+    # What other programs state, how servers end, and containers that `docker ps` lists.
+    *("± ", "[BENCHMARK]", "Result is : ", "shutdown complete", "number of requests"),
+    *("other process", "Exited (137)", "xit Code", "getpwuid()"),
     *("slidesparse:",),
     # Chinese, `does not support` and `interrupted`, as the public SlideSparse scripts print them.
     *("不支持", "中断"),

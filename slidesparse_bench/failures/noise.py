@@ -45,12 +45,26 @@ _WORKED = re.compile(
     r"Throughput: [\d.]+ requests/s|^Avg latency: [\d.]+ seconds"
     r"|^Request throughput \(req/s\): +(?!0\.0+ *$)\d"
     r"|^=+ (?!.*\b(?:failed|errors?)\b).*\b\d+ passed\b.* in [\d.]+s|\b[1-9]\d* passed, 0 failed\b|^# Out of bounds values : 0 OK"
+    r"|^\|.{1,300}± *\|? *[\d.]+ *\|$|^\[BENCHMARK\] .*\blatency\b|^Result is : VALID$"
 )
-"""The results of `vllm bench throughput`, `latency` and `serve`, of pytest and of nccl-tests."""
-_RESULTS = ("Throughput", "Avg latency", "Request throughput", "=", "# Out of bounds")
+"""The results of `vllm bench throughput`, `latency` and `serve`, of pytest, nccl-tests, llama-bench, lm-eval,
+TensorRT-LLM and MLPerf."""
+_RESULTS = (
+    "Throughput",
+    "Avg latency",
+    "Request throughput",
+    "=",
+    "# Out of bounds",
+    "|",
+    "[BENCHMARK]",
+    "Result is",
+)
 _READY = ("Application startup complete", "The server is fired up and ready to roll")
 """A server that waited for its engine: what was printed before did not stop it."""
 _ANSWERED = "Processed prompts: 100%"
+_STOP = re.compile(r"^KeyboardInterrupt$|\bSIG(?:TERM|INT)\b")
+_STOPPED = re.compile(r"^Application shutdown complete\b|remaining number of requests:? 0\b")
+"""What a person's Ctrl-C or SIGTERM is called, and the end of a server that had finished its work."""
 _GONE_AT_EXIT = re.compile(r"Engine core proc \S+ died unexpectedly")
 """What a client prints as well of an engine that ended before it did, when all was answered."""
 
@@ -99,6 +113,16 @@ def is_ready(text: str) -> bool:
 def is_all_answered(text: str) -> bool:
     """Whether a client says that every request was answered."""
     return text.startswith(_ANSWERED)
+
+
+def is_stop(text: str) -> bool:
+    """Whether somebody asked the process to end, without preemption or a time limit."""
+    return _STOP.search(text) is not None
+
+
+def is_clean_shutdown(text: str) -> bool:
+    """Whether a server says that it ended in order."""
+    return _STOPPED.search(text) is not None
 
 
 def is_end_of_engine(text: str) -> bool:

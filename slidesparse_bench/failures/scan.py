@@ -18,11 +18,13 @@ from slidesparse_bench.failures.needles import Needles
 from slidesparse_bench.failures.noise import (
     HARMLESS_LEVELS,
     is_all_answered,
+    is_clean_shutdown,
     is_end_of_engine,
     is_noise,
     is_raised_at_exit,
     is_ready,
     is_result,
+    is_stop,
     is_warned_of,
     states_its_level,
 )
@@ -69,7 +71,7 @@ _NCCL_SAYS_LITTLE = re.compile(
     r"unhandled (?:system|cuda) error|invalid usage|internal error|ncclSystemError|ncclInternalError"
 )
 _NCCL_GIVES_A_REASON = re.compile(
-    r"NCCL WARN .*(?:[Ff]ail|[Ee]rror|[Cc]annot|[Cc]ould not|[Uu]nable|No such|refused|[Ii]nvalid|mismatch|denied)"
+    r"NCCL WARN .*(?:[Ff]ail|[Ee]rror|[Cc]annot|[Cc]ould not|[Uu]nable|No such|refused|[Ii]nvalid|mismatch|denied|Duplicate GPU|no socket interface)"
 )
 _PARDONED = (Tier.CLUE, Tier.STATED)
 """What is nothing in a run that goes on."""
@@ -166,6 +168,7 @@ class _Scanner:
         self._phase = {phase} if phase else set()
         self._loading_failed = False
         self._answered = False
+        self._shut_down = False
         self._wrapped_by = ""
         self._tuning = Tuning()
         self._reason = Reason()
@@ -183,6 +186,8 @@ class _Scanner:
                 flood = line.raw.translate(_WITHOUT_DIGITS)
         self._scan.last = reader.last
         self._pardon(reader.worked_at)
+        if reader.worked_at and self._shut_down:
+            self._pardon_stop()
         if self._scan.cause is not None:
             self._scan.cause = self._settle(self._scan.cause)
         return self._scan
@@ -196,6 +201,13 @@ class _Scanner:
         error = self._scan.last_error
         if self._scan.cause is None and error is not None and error.number < worked_at:
             self._scan.alarm, self._scan.last_error = self._scan.alarm or error, None
+
+    def _pardon_stop(self) -> None:
+        """A server that had answered, was asked to stop and ended in order did its work."""
+        cause = self._scan.cause
+        if cause is not None and cause.tier is Tier.INTERRUPTED and is_stop(cause.prefixed.text):
+            self._scan.alarm, self._scan.cause = self._scan.alarm or cause.line, None
+            self._scan.worked = True
 
     def _take(self, line: Line) -> None:
         if '{"' in line.raw or "\\n" in line.raw:
@@ -270,6 +282,7 @@ class _Scanner:
         self._answered = self._answered or is_all_answered(text)
         if is_ready(text):
             self._forget_the_start()
+        self._shut_down = self._shut_down or is_clean_shutdown(text)
         if "load" in text and self._scan.cause and _LOADING_FAILED.search(text):
             self._loading_failed = True
         if level in HARMLESS_LEVELS:

@@ -334,6 +334,16 @@ _HOST_MEMORY = (
         example="OSError: [Errno 12] Cannot allocate memory",
     ),
     Signature(
+        id="compiler_killed",
+        failure_class="oom_host",
+        needles=("Killed",),
+        pattern=r"error: Killed signal terminated program (?P<process>\w+)"
+        r"|error: unable to execute command: Killed|nvcc error +: '(?P<part>\w+)' died due to signal 9\b",
+        example="c++: fatal error: Killed signal terminated program cc1plus",
+        hint="A compiler was killed: as a rule the kernel ran out of host memory; fewer parallel jobs "
+        "(MAX_JOBS) need less.",
+    ),
+    Signature(
         id="bus_error",
         failure_class="oom_host",
         needles=("Bus error", "SIGBUS"),
@@ -345,10 +355,10 @@ _HOST_MEMORY = (
     Signature(
         id="killed",
         failure_class="oom_host",
-        needles=("Killed", "ignal 9", "SIGKILL", "-9", "code 137"),
+        needles=("Killed", "ignal 9", "SIGKILL", "-9", " 137", "(137)"),
         tier=Tier.EXIT_CODE,
         pattern=r"(?:^|: line \d+: +\d+ )Killed\b|exit ?code\s*:?\s*\(?-9\b|'[\w.-]+': -9\b"
-        r"|[Ss]ignal 9\b|\bSIGKILL\b|exit(?:ed with)? code:? 137\b",
+        r"|[Ss]ignal 9\b|\bSIGKILL\b|[Ee]xit(?:ed with)? (?:[Cc]ode|status):? {1,8}137\b|\bExited \(137\)",
         example="RuntimeError: Engine core initialization failed. See root cause above. "
         "Failed core proc(s): {'EngineCore_DP0': -9}",
         hint="A process was killed with signal 9 and printed nothing: as a rule the kernel ran "
@@ -708,6 +718,15 @@ _MEMORY_BUSY = (
         example="ValueError: The memory capacity is unbalanced. Some GPUs may be occupied by other processes.",
     ),
     Signature(
+        id="gpu_held_by_others",
+        failure_class="gpu_memory_busy",
+        needles=("other process",),
+        tier=Tier.PLACED,
+        pattern=r"^(?:[\w.]*(?:Error|Exception): .{0,80}?)?(?:The )?(?:GPU|[Dd]evice)(?: \d+)?(?:'s)? (?:memory )?is "
+        r"(?:already |currently |still )*(?:in use|used|occupied|held) by (?:an)?other process",
+        example="RuntimeError: GPU memory is already in use by other processes: 40.1 GiB of 47.5 GiB",
+    ),
+    Signature(
         id="memory_moved_while_profiling",
         failure_class="gpu_memory_busy",
         needles=("Error in memory profiling",),
@@ -919,11 +938,11 @@ _ARCHITECTURE = (
     Signature(
         id="sm_not_in_build",
         failure_class="unsupported_arch",
-        needles=("is not compatible with the current PyTorch",),
+        needles=("is not compatible with the current PyTorch", "no longer supports this GPU"),
         tier=Tier.CLUE,
         counts_as_warning=True,
         pattern=r"(?P<gpu>.{1,80}?) with CUDA capability sm_(?P<sm>\w+) is not compatible with the "
-        r"current PyTorch",
+        r"current PyTorch|PyTorch no longer supports this GPU because it is too old",
         example="NVIDIA GeForce RTX 5080 with CUDA capability sm_120 is not compatible with the "
         "current PyTorch installation.",
         hint="The installed PyTorch has no machine code for sm_{sm}.",
@@ -1239,6 +1258,7 @@ _ENVIRONMENT = (
             "active driver",
             "is not active",
             "_VISIBLE_DEVICES contains more",
+            "with base 10: '",
         ),
         pattern=r"Found no NVIDIA driver|No CUDA GPUs are available|no CUDA-capable device"
         r"|Torch not compiled with CUDA|CUDA unknown error|invalid device ordinal"
@@ -1252,6 +1272,8 @@ _ENVIRONMENT = (
         # Torch's own checks of an index, and those of Triton, which counts the drivers that work.
         r"|^AssertionError: Invalid device id|CUDA call failed lazily at initialization"
         r"|\b\d+ active drivers? \(|Backend device '\w+' is not active|_VISIBLE_DEVICES contains more devices"
+        # Devices that are named instead of counted.
+        r"|^ValueError: invalid literal for int\(\) with base 10: '(?:MIG|GPU)-"
         r"|CUDA_ERROR_(?:NO_DEVICE|NOT_INITIALIZED|SYSTEM_NOT_READY|SYSTEM_DRIVER_MISMATCH|STUB_LIBRARY"
         r"|COMPAT_NOT_SUPPORTED_ON_DEVICE|UNSUPPORTED_PTX_VERSION|INVALID_DEVICE)\b",
         example="RuntimeError: Failed to infer device type, please set the environment variable "
@@ -1298,11 +1320,14 @@ _ENVIRONMENT = (
             "numpy.dtype size",
             "VersionConflict",
             "Numpy is not available",
+            "Descriptors cannot be created directly",
+            " was removed in ",
             *("FATAL: Module nvidia", "no runtime for", "nvidia-ctk"),
         ),
         pattern=r"^ModuleNotFoundError: No module named '(?P<package>[\w.]+)'"
         r"|PackageNotFoundError: (?P<missing>.+)|^(?:\w+\.)*ImportError: (?P<message>(?!.*circular import).+)"
-        r"|numpy\.dtype size changed|VersionConflict: |Numpy is not available"
+        r"|numpy\.dtype size changed|VersionConflict: |Numpy is not available|^TypeError: Descriptors cannot be created directly"
+        r"|^AttributeError: `np\.\w+` was removed in "
         # The kernel's module, and what gives GPUs to containers.
         r"|FATAL: Module nvidia\S* not found|no runtime for \W?nvidia\W? is configured|nvidia-ctk\W* not found",
         example="ModuleNotFoundError: No module named 'compressed_tensors'",
@@ -1328,6 +1353,17 @@ _ENVIRONMENT = (
         example="RuntimeError: Failed to import transformers.models.auto because of the following "
         "error (look up to see its traceback):\nsomething odd",
         hint="{module} could not be imported; the next line of the log says why.",
+    ),
+    Signature(
+        id="program_missing",
+        failure_class="driver_or_env",
+        needles=("not found", "bad interpreter"),
+        # Scripts try commands that they can do without.
+        tier=Tier.STATED,
+        pattern=r"^(?:\S*/)?(?:\S+\.sh|(?:ba|z|da)?sh): (?:(?:line )?\d+: )?(?P<program>[\w./+-]+): "
+        r"(?:(?:command )?not found$|(?P<interpreter>\S+): bad interpreter\b)",
+        example="run.sh: line 8: vllm: command not found",
+        hint="The shell did not find {program}.",
     ),
     Signature(
         id="operator_missing",
@@ -1383,10 +1419,10 @@ _ENVIRONMENT = (
         failure_class="driver_or_env",
         needles=(
             *("Permission denied", "Too many open files", "Read-only file system", "new thread"),
-            "Could not create or locate cache dir",
+            *("Could not create or locate cache dir", "getpwuid(): uid not found"),
         ),
         pattern=r"(?:\[Errno 13\] |^PermissionError.*)Permission denied|Too many open files"
-        r"|Could not create or locate cache dir"
+        r"|Could not create or locate cache dir|getpwuid\(\): uid not found"
         r"|Read-only file system|can't start new thread",
         example="PermissionError: [Errno 13] Permission denied: '/root/.cache/vllm'",
         hint="The system does not let this process have a file or thread it needs.",
@@ -1959,11 +1995,17 @@ _DISTRIBUTED = (
             "ORTE was unable",
             "UCX  ERROR",
             "NIXL_ERR_",
-            *("rendezvous", "peer access", "peer mapping"),
+            *(
+                "rendezvous",
+                "peer access",
+                "peer mapping",
+                "not part of group",
+                "unique IP address",
+            ),
         ),
         pattern=r"^[\w.]*Error: (?!.*(?:[Tt]imed? ?out|env://)).*\brendezvous\b|peer (?:access|mapping)\b.*\b(?:not supported|exhausted|not enabled)"
         r"|DistBackendError|DistNetworkError|DistStoreError|server socket has failed to "
-        r"listen|[Aa]ddress already in use|[Gg]loo connect\w* failed|gloo/transport/.*(?:timed out"
+        r"listen|[Aa]ddress already in use|[Gg]loo connect\w* failed|\bmakeDeviceFor(?:Hostname|Interface)\b|Error: \[\S*/gloo/\S+:\d+\] (?!.*[Tt]imed? ?out)|gloo/transport/.*(?:timed out"
         r"|[Ee]rror)|Failed to connect to GCS|Could not find any running Ray instance"
         r"|Duplicate GPU detected|NCCL WARN Bootstrap|nvshmem\w*.{0,40}fail"
         r"|nvshmem/\S+:\d+: (?:non-zero status|NULL value)|TCPStore.{0,40}(?:fail|refused)"
@@ -1971,7 +2013,7 @@ _DISTRIBUTED = (
         r"|distributed environment is not initialized|\bRendezvous(?!Timeout|GracefulExit)\w*Error: "
         r"|\bport:? \S+ (?:is )?already in use\b|^[\w.]*Error: No .{1,40} found in Ray cluster"
         r"|The DP master node .* is missing|driver node id \S+ is not included in a placement group"
-        r"|Ray is not initialized although|Could not find open port after|Neither 127\.0\.0\.1 nor ::1 are bound"
+        r"|Global rank \d+ is not part of group|Every node should have a unique IP address|Ray is not initialized although|Could not find open port after|Neither 127\.0\.0\.1 nor ::1 are bound"
         r"|ORTE was unable to|UCX  ERROR|NIXL_ERR_(?!NOT_FOUND)\w+|wait timeout after \d+ms|Cuda error \S*custom_all_reduce\.cuh?:\d+",
         example="torch.distributed.DistNetworkError: The server socket has failed to listen on any "
         "local network address. port: 29500, useIpv6: false, code: -98, name: EADDRINUSE, message: "
