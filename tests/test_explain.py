@@ -39,6 +39,21 @@ def test_out_of_memory_says_how_much_was_asked_free_and_held_by_whom():
     assert "other processes held 3.20 GiB (process 4711)." in text
 
 
+@pytest.mark.parametrize(
+    ("others", "own", "failure_class"),
+    [
+        ("11.31 GiB", "this process has 3.20 GiB", "gpu_memory_busy"),
+        ("7.00 GiB", "this process has 7.20 GiB", "oom_device"),
+        # Its own pid means nothing in a container, and it is the one process that torch sees.
+        ("14.31 GiB", "it", "oom_device"),
+    ],
+)
+def test_out_of_memory_is_somebody_elses_doing_where_others_hold_most(others, own, failure_class):
+    message = OOM.replace("3.20 GiB memory", f"{others} memory", 1)
+    message = message.replace("this process has 11.31 GiB", own)
+    assert classify([message], exit_code=1).failure_class == failure_class
+
+
 def test_out_of_memory_with_enough_free_in_all_has_no_negative_shortage():
     text = hint(OOM.replace("0.93 GiB is free", "1.47 GiB is free"))
     assert (

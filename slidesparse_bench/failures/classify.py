@@ -15,7 +15,7 @@ from slidesparse_bench.failures.ending import (
     signal_name,
 )
 from slidesparse_bench.failures.explain import explanation, kv_remedies
-from slidesparse_bench.failures.facts import derived_facts, holders_of
+from slidesparse_bench.failures.facts import derived_facts, holders_of, is_held_by_others
 from slidesparse_bench.failures.log import Line
 from slidesparse_bench.failures.scan import Finding, Scan, scan_log
 from slidesparse_bench.records import Evidence, Failure
@@ -131,6 +131,8 @@ def _explained(finding: Finding, scan: Scan, file: str, known: Mapping[str, Any]
     facts = scan.log_facts | finding.facts
     if failure_class in ("oom_device", "oom_weights"):
         facts |= holders_of(line.raw)
+        if is_held_by_others(line.raw, facts):
+            failure_class = "gpu_memory_busy"
     facts |= derived_facts(facts)
     if failure_class == "kv_cache_insufficient":
         facts |= kv_remedies({**known, **facts})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 _UNITS = {
@@ -54,6 +55,8 @@ _LOG_FACTS = (
 """What vLLM and PyTorch state on the way (INFO lines and warnings), with the word each line contains."""
 
 _OTHERS = re.compile(r"Process (?P<pid>\d+) has (?P<held>[\d.]+ \w+) memory in use")
+_MOST = 0.5
+"""Of a device's memory: who holds more is the reason why another cannot have it."""
 
 
 def facts_of(match: re.Match[str]) -> dict[str, Any]:
@@ -95,6 +98,16 @@ def holders_of(text: str) -> dict[str, Any]:
     """Who else held memory, in torch's words: `others`, `20.11 GiB (process 4711)`."""
     others = [f"{each['held']} (process {each['pid']})" for each in _OTHERS.finditer(text)]
     return {"others": ", ".join(others)} if others else {}
+
+
+def is_held_by_others(text: str, facts: Mapping[str, Any]) -> bool:
+    """Whether torch counts most of a device's memory for processes other than the one that ran out.
+
+    In a container it may not know itself by its pid; then it names no process as its own.
+    """
+    held = sum(_gib(each["held"]) or 0.0 for each in _OTHERS.finditer(text))
+    total, own = facts.get("total_gib"), facts.get("in_use_gib")
+    return total is not None and own is not None and held > max(_MOST * total, own)
 
 
 def capability_of(*values: Any) -> tuple[int, int] | None:
