@@ -323,6 +323,14 @@ RECORDED = {
         "没有安装编译器或其头文件，而 kernel 需要在运行时构建。"
     ),
     "This PyTorch was built without cuSPARSELt.": "该 PyTorch 构建时未包含 cuSPARSELt。",
+    "A compiler was killed: as a rule the kernel ran out of host memory; fewer parallel jobs "
+    "(MAX_JOBS) need less.": (
+        "编译器被终止：通常是内核耗尽了主机内存；减少并行任务数（MAX_JOBS）可降低需求。"
+    ),
+    "The container did not start.": "容器未能启动。",
+    "The shell did not find {program}.": "shell 找不到 {program}。",
+    "A pass of Triton's compiler refused a kernel.": "Triton 编译器的某个 pass 拒绝了一个 kernel。",
+    "The engine knows no {key}.": "引擎不认识 {key}。",
     "The system does not let this process have a file or thread it needs.": (
         "系统不允许该进程使用它所需的文件或线程。"
     ),
