@@ -23,7 +23,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from slidesparse_bench.cell import Quantization
+from slidesparse_bench.cell import Quantization, Sparsity
+from slidesparse_bench.memory_model import compressed_bytes_per_element
 from slidesparse_bench.models.catalog import Architecture, find_architecture
 from slidesparse_bench.models.config import config_json
 from slidesparse_bench.units import GIB
@@ -36,8 +37,8 @@ from slidesparse_bench.wire import (
 
 PROMPT_LEN = 16
 BACKENDS = "cublaslt,cusparselt-2_4,cusparselt-2_6,cusparselt-2_8,cusparselt-2_10"
-PACKED = {"cublaslt": 1.0, "2_4": 0.625, "2_6": 0.833, "2_8": 0.9375, "2_10": 1.0}
-"""Bytes per weight of the dense matrix: half of the stretched row and 2 bits for each that is kept."""
+SM = 90
+"""Of an H200: how cuSPARSELt packs depends on it."""
 SEED = 20260305
 SHARE = 0.9
 """Of the card, for the engine: vLLM's default."""
@@ -185,12 +186,21 @@ def page(options: argparse.Namespace, answers: dict[str, dict[str, Any]]) -> str
             continue
         share = linear_share(architecture, answer["model_gib"], dense)
         lines.append(
-            f"| {name} | {answer['model_gib']:.2f} | {share} | {PACKED[name.rpartition('-')[2]]:g} | "
+            f"| {name} | {answer['model_gib']:.2f} | {share} | {packed_share(name):.4g} | "
             f"{answer['kv_tokens']} | {answer['used_gib']:.2f} | {answer['tokens']} |"
         )
     needed = options.m * (PROMPT_LEN + options.output_len)
     lines += ["", f"Needed: room for {needed} tokens.", ""]
     return "\n".join(lines)
+
+
+def packed_share(backend: str) -> float:
+    """Bytes per weight of the dense matrix that the memory model expects."""
+    _, _, sparsity = backend.partition("-")
+    if not sparsity:
+        return 1.0
+    stretch = Sparsity.parse(sparsity).k_stretch
+    return stretch * compressed_bytes_per_element(Quantization.INT8, SM)
 
 
 def linear_share(architecture: Architecture, model_gib: float, dense_gib: float | None) -> str:

@@ -6,7 +6,7 @@ from slidesparse_bench.failures.trace import Place
 
 _FAILED = ("error during autotuning:", "error during autotuning: ")
 _PASSED_OVER = "Ignoring this choice"
-MOST_LINES_OF_A_CHOICE = 200
+_MOST_LINES_OF_A_CHOICE = 200
 """Inductor says first that a choice failed, then how, then that it goes on without."""
 
 _LOGGER = "torch/_inductor/select_algorithm.py:"
@@ -31,18 +31,13 @@ class Tuning:
         if place.ends_traceback and _TRYING in place.frames:
             return True
         if printer != self._printer and not text.endswith(_FAILED):
-            return self.is_logged_by_it(raw, text)
+            return _LOGGER in raw and _LOGGER not in text
         self._take(printer, text)
         return True
 
-    @staticmethod
-    def is_logged_by_it(raw: str, text: str) -> bool:
-        """Whether the logger of the file that tries kernels printed this line."""
-        return _LOGGER in raw and _LOGGER not in text
-
     def _take(self, printer: str, text: str) -> None:
         if printer != self._printer:
-            self._printer, self._lines_left = printer, MOST_LINES_OF_A_CHOICE
+            self._printer, self._lines_left = printer, _MOST_LINES_OF_A_CHOICE
         self._lines_left -= 1
         if _PASSED_OVER in text or not self._lines_left:
             self._printer = None
