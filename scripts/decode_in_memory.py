@@ -59,6 +59,7 @@ def main() -> None:
     if options.child:
         write_text(options.out, json.dumps(decode(options)))
         return
+    options.work /= f"{options.gib:g}-gib-{options.output_len}-tokens"  # answers are kept there
     answers = {name: answer_of(name, options) for name in options.backends.split(",")}
     write_text(options.out, page(options, answers))
     print(options.out.read_text(encoding="utf-8"))
