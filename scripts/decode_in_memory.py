@@ -102,6 +102,7 @@ def decode(options: argparse.Namespace) -> dict[str, Any]:
     import vllm
 
     from slidesparse_bench.vllm_plugin.evidence import EVIDENCE
+    from slidesparse_bench.vllm_plugin.fusion import with_fusion
     from slidesparse_bench.worker.engines.vllm_steps import StepRecorder
 
     total = torch.cuda.mem_get_info()[1]
@@ -115,7 +116,7 @@ def decode(options: argparse.Namespace) -> dict[str, Any]:
         max_num_batched_tokens=PROMPT_LEN * options.m,
         enable_prefix_caching=False,
         enable_chunked_prefill=False,
-        compilation_config={"cudagraph_capture_sizes": [options.m]},
+        compilation_config=with_fusion({"cudagraph_capture_sizes": [options.m]}),
         seed=SEED,
         additional_config={"slidesparse_gemm": options.child},
     )

@@ -12,8 +12,14 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from slidesparse_bench.cell import Sparsity
 from slidesparse_bench.vllm_plugin import gemm
+from slidesparse_bench.vllm_plugin.dequantize import silu_and_mul
 from slidesparse_bench.vllm_plugin.gemm import padded_columns
-from slidesparse_bench.vllm_plugin.ops import library_of, quantize, w8a8_gemm
+from slidesparse_bench.vllm_plugin.ops import (
+    library_of,
+    quantize,
+    silu_and_mul_w8a8_gemm,
+    w8a8_gemm,
+)
 from slidesparse_bench.vllm_plugin.packing import DENSE_GROUP
 from slidesparse_bench.vllm_plugin.reference_gemm import (
     FP8_MIN_SCALE,
@@ -264,6 +270,57 @@ def test_one_token_is_a_graph_of_its_own_and_as_right():
     )
     x = activations(1, 42)
     assert torch.equal(compiled(x), w8a8_gemm(*layer.arguments(x))[0])
+
+
+# The op with SiLU before it
+
+
+def gate_up(m, d, raw_dtype):
+    generator = torch.Generator().manual_seed(m + d)
+    raw = torch.randint(-(2**12), 2**12, (m, 2 * d), generator=generator).to(raw_dtype)
+    scales = torch.rand((m, 1), generator=generator), torch.rand((1, 2 * d), generator=generator)
+    return raw, scales[0] * 1e-2, scales[1]
+
+
+RAW_TYPES = pytest.mark.parametrize("raw_dtype", [torch.int32, torch.bfloat16], ids=str)
+
+
+def test_activation_is_silu_of_the_first_half_times_the_second():
+    raw = torch.tensor([[2, -3, 5, 7]], dtype=torch.int32)
+    x_scale, w_scale = torch.tensor([[0.5]]), torch.tensor([[1.0, 2.0, 3.0, 4.0]])
+    out = silu_and_mul(raw, x_scale, w_scale, torch.float16)
+    gate, up = torch.tensor([[1.0, -3.0]]), torch.tensor([[7.5, 14.0]])
+    assert torch.equal(out, (gate / (1 + (-gate).exp()) * up).to(torch.float16))
+
+
+@RAW_TYPES
+@DENSE_AND_SPARSE
+def test_op_with_silu_is_the_op_of_the_activations(raw_dtype, sparsity):
+    layer = Layer(32, 42, torch.int8, sparsity)
+    sums = gate_up(5, 42, raw_dtype)
+    raw, scale = silu_and_mul_w8a8_gemm(*sums, torch.bfloat16, *layer.arguments(None)[1:])
+    activations_ = silu_and_mul(*sums, torch.bfloat16)
+    expected, expected_scale = w8a8_gemm(*layer.arguments(activations_))
+    assert torch.equal(raw, expected)
+    assert torch.equal(scale, expected_scale)
+
+
+def test_no_tokens_have_no_activations():
+    layer = Layer(32, 42, torch.int8, Sparsity(8))
+    sums = gate_up(0, 42, torch.int32)
+    raw, scale = silu_and_mul_w8a8_gemm(*sums, torch.bfloat16, *layer.arguments(None)[1:])
+    assert (raw.shape, scale.shape) == ((0, 32), (0, 1))
+
+
+@RAW_TYPES
+@pytest.mark.parametrize("static_scale", [None, torch.tensor([0.5])], ids=["dynamic", "static"])
+def test_op_with_silu_is_what_torch_expects_of_one(raw_dtype, static_scale):
+    layer = Layer(32, 42, torch.int8, Sparsity(8))
+    checks = ["test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic"]
+    arguments = (*gate_up(21, 42, raw_dtype), torch.bfloat16)
+    arguments += layer.arguments(None, static_scale)[1:]
+    done = torch.library.opcheck(silu_and_mul_w8a8_gemm, arguments, test_utils=checks)
+    assert done == dict.fromkeys(checks, "SUCCESS")
 
 
 # Libraries

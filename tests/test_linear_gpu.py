@@ -11,7 +11,13 @@ torch = pytest.importorskip("torch", reason="comes with the vllm and cpu extras"
 from slidesparse_bench.cell import Sparsity
 from slidesparse_bench.units import GIB
 from slidesparse_bench.vllm_plugin import gemm
-from slidesparse_bench.vllm_plugin.ops import library_of, quantize, w8a8_gemm
+from slidesparse_bench.vllm_plugin.dequantize import silu_and_mul
+from slidesparse_bench.vllm_plugin.ops import (
+    library_of,
+    quantize,
+    silu_and_mul_quantize,
+    w8a8_gemm,
+)
 from slidesparse_bench.vllm_plugin.packing import DENSE_GROUP
 from slidesparse_bench.vllm_plugin.reference_gemm import accumulate
 from slidesparse_bench.vllm_plugin.sparsity import prune, slide, stretched_k
@@ -164,6 +170,74 @@ def test_quantized_activations_beyond_2_31_bytes_are_where_they_belong(device):
     assert torch.equal(as_bytes(q_gpu[-3:]), as_bytes(q[:3]))
     assert torch.equal(scales_gpu[-3:].cpu(), scales)
     assert not q_gpu[1000].any()
+
+
+# SiLU, product and quantization in one
+
+
+SILU_CASES = [
+    *itertools.product((4, 8, 10), [BF16, torch.int32], [BF16], [torch.int8, FP8], [None]),
+    *itertools.product((4, 6), [FP16, torch.int32], [FP16], [torch.int8, FP8], [None]),
+    *itertools.product((8,), [torch.float32], [BF16], [torch.int8, FP8], [None, 0.37]),
+]
+
+
+def gate_up(device, m, d, dtype):
+    """Sums and their scales; activations are near one, those of token 0 are zeros."""
+    generator = torch.Generator(device).manual_seed(d)
+    raw = torch.randint(-9999, 9999, (m, 2 * d), device=device, generator=generator)
+    raw[0] = 0
+    x_scale = torch.rand((m, 1), device=device, generator=generator) * 1e-3
+    w_scale = torch.rand((1, 2 * d), device=device, generator=generator)
+    return raw.to(dtype), x_scale, w_scale
+
+
+@pytest.mark.parametrize(("group", "raw_dtype", "x_dtype", "q_dtype", "scale"), SILU_CASES, ids=str)
+def test_activation_kernel_is_the_expression_quantized(
+    device, group, raw_dtype, x_dtype, q_dtype, scale
+):
+    static = None if scale is None else torch.tensor([scale], device=device)
+    for m, d in ((1, 1006), (1500, 1006), (3, 8192)):  # more tokens than programs; several blocks
+        sums = gate_up(device, m, d, raw_dtype)
+        rest = (static, stretched_k(d, Sparsity(group)), group, q_dtype)
+        for _ in range(2):  # compiled, then found
+            q, scales = silu_and_mul_quantize(*sums, x_dtype, *rest)
+        expected, expected_scales = quantize(silu_and_mul(*sums, x_dtype), *rest)
+        assert q.shape == expected.shape
+        # Exponentials differ in their last bit, which seldom rounds to another neighbour.
+        assert (as_bytes(q[:m]) == as_bytes(expected[:m])).double().mean() > 0.999
+        assert torch.allclose(q[:m].float(), expected[:m].float(), rtol=2**-3, atol=1)
+        assert torch.allclose(scales, expected_scales, rtol=2**-7)
+
+
+def test_token_that_is_not_a_number_spoils_no_other(device):
+    raw, x_scale, w_scale = gate_up(device, 40, 64, BF16)
+    rest = (w_scale, BF16, None, 64, 4, FP8)
+    clean, clean_scales = silu_and_mul_quantize(raw, x_scale, *rest)
+    raw[7, 3] = float("nan")
+    q, scales = silu_and_mul_quantize(raw, x_scale, *rest)
+    assert scales.isnan().flatten().nonzero().tolist() == [[7]]
+    others = [row for row in range(40) if row != 7]
+    assert torch.equal(as_bytes(q[others]), as_bytes(clean[others]))
+    assert torch.equal(scales[others], clean_scales[others])
+
+
+def test_activations_of_more_than_2_31_sums_are_where_they_belong(device):
+    needs(16 * GIB)
+    raw, x_scale, _ = gate_up(device, LARGEST_M, 64, BF16)
+    wide = torch.zeros((LARGEST_M, LARGEST_N), dtype=BF16, device=device)
+    wide[:, :64] = raw[:, :64]
+    wide[:, LARGEST_N // 2 : LARGEST_N // 2 + 64] = raw[:, 64:]
+    scale = torch.ones((1, LARGEST_N), device=device)
+    q, scales = silu_and_mul_quantize(
+        wide, x_scale, scale, BF16, None, LARGEST_N // 2, 4, torch.int8
+    )
+    narrow, narrow_scales = silu_and_mul_quantize(
+        raw, x_scale, torch.ones((1, 128), device=device), BF16, None, 64, 4, torch.int8
+    )
+    assert torch.equal(q[:, :64], narrow)
+    assert not q[:, 64:].any()
+    assert torch.equal(scales, narrow_scales)
 
 
 # GEMM

@@ -24,6 +24,7 @@ from vllm.platforms import PlatformEnum, current_platform
 
 from slidesparse_bench.backends import BACKENDS
 from slidesparse_bench.cell import Quantization, Sparsity
+from slidesparse_bench.vllm_plugin.dequantize import scaled
 from slidesparse_bench.vllm_plugin.ops import library_of, w8a8_gemm
 from slidesparse_bench.vllm_plugin.packing import pack
 
@@ -104,7 +105,7 @@ class _SlideSparseLinear:
             self._q_dtype,
             self._raw_dtype,
         )
-        out = _scaled(raw, x_scale, layer.weight_scale, bias, self._out_dtype)
+        out = scaled(raw, x_scale, layer.weight_scale, bias, self._out_dtype)
         return out.reshape(*x.shape[:-1], self._n)
 
 
@@ -113,42 +114,6 @@ def _first_column(layer: torch.nn.Module, k: int) -> int:
     if getattr(layer, "input_size", k) == k:
         return 0
     return int(getattr(layer, "tp_rank", 0)) * k
-
-
-def _scaled(
-    raw: torch.Tensor,
-    x_scale: torch.Tensor,
-    w_scale: torch.Tensor,
-    bias: torch.Tensor | None,
-    out_dtype: torch.dtype,
-) -> torch.Tensor:
-    """`x_scale * (w_scale * raw) + bias`, in float32.
-
-    Sums of 32 bits are first rounded as cuSPARSELt rounds its own, to bfloat16 for layers of
-    bfloat16, so that the libraries agree to the last bit. When compiled this is an expression:
-    Inductor fuses it into what comes next, which saves reading and writing `[m, n]` once more.
-    """
-    if raw.is_cuda and not torch.compiler.is_compiling():
-        from slidesparse_bench.vllm_plugin.dequantize_kernel import dequantize
-
-        return dequantize(raw, x_scale, w_scale, bias, out_dtype)
-    sums = raw[:, : w_scale.shape[1]].to(torch.float32)
-    if out_dtype == torch.bfloat16 != raw.dtype:
-        sums = _rounded_to_bfloat16(sums)
-    scaled = x_scale * (w_scale * sums)
-    if bias is not None:
-        scaled = scaled + bias.to(torch.float32)
-    return scaled.to(out_dtype)
-
-
-def _rounded_to_bfloat16(values: torch.Tensor) -> torch.Tensor:
-    """float32 rounded to bfloat16, half to even, by its bits: finite values only.
-
-    Inductor takes a conversion there and back for nothing and leaves it out (torch 2.11, 2.13).
-    """
-    bits = values.view(torch.int32)
-    rounded = bits + 0x7FFF + ((bits >> 16) & 1)
-    return (rounded & -0x10000).view(torch.float32)
 
 
 class _Int8Linear(_SlideSparseLinear, Int8ScaledMMLinearKernel):

@@ -1,6 +1,6 @@
-"""The torch op behind every linear layer of ours: quantize, stretch, multiply.
+"""The torch ops behind the linear layers: quantize, stretch, multiply; with SiLU before it, or not.
 
-One op, not one per step: a call of a torch op costs the host some 10 µs. It is opaque to
+One op, not one per step: a call of a torch op costs the host some 10 µs. They are opaque to
 torch.compile, and safe in CUDA graphs once each problem has run before.
 """
 
@@ -12,6 +12,7 @@ import torch
 
 from slidesparse_bench.cache import cache_folder
 from slidesparse_bench.cell import Sparsity
+from slidesparse_bench.vllm_plugin.dequantize import silu_and_mul
 from slidesparse_bench.vllm_plugin.emulated import EmulatedGemm
 from slidesparse_bench.vllm_plugin.evidence import EVIDENCE
 from slidesparse_bench.vllm_plugin.gemm import GemmLibrary, padded_rows
@@ -19,9 +20,14 @@ from slidesparse_bench.vllm_plugin.reference_gemm import quantize_per_token, qua
 from slidesparse_bench.vllm_plugin.sparsity import stretch
 
 _LIBRARY = torch.library.Library("slidesparse", "FRAGMENT")
+_LAYER = (
+    "Tensor packed, Tensor? static_scale, str library, int n, int k_out, int group, int phase, "
+    "ScalarType q_dtype, ScalarType raw_dtype"
+)
+_LIBRARY.define(f"w8a8_gemm(Tensor x, {_LAYER}) -> (Tensor, Tensor)")
 _LIBRARY.define(
-    "w8a8_gemm(Tensor x, Tensor packed, Tensor? static_scale, str library, int n, int k_out, "
-    "int group, int phase, ScalarType q_dtype, ScalarType raw_dtype) -> (Tensor, Tensor)"
+    "silu_and_mul_w8a8_gemm(Tensor gate_up, Tensor x_scale, Tensor w_scale, ScalarType dtype, "
+    f"{_LAYER}) -> (Tensor, Tensor)"
 )
 
 
@@ -66,8 +72,7 @@ def quantize(
     Raises:
         ValueError: x is of another type, on CUDA.
     """
-    q = torch.empty((padded_rows(x.shape[0]), k_out), dtype=q_dtype, device=x.device)
-    scale = torch.empty((x.shape[0], 1), dtype=torch.float32, device=x.device)
+    q, scale = _quantized_rows(x, k_out, q_dtype)
     if x.is_cuda:
         from slidesparse_bench.vllm_plugin import quantize_kernel
 
@@ -75,6 +80,43 @@ def quantize(
     else:
         _quantize_in_torch(x, q, scale, static_scale, group, phase)
     return q, scale
+
+
+def silu_and_mul_quantize(
+    gate_up: torch.Tensor,
+    x_scale: torch.Tensor,
+    w_scale: torch.Tensor,
+    dtype: torch.dtype,
+    static_scale: torch.Tensor | None,
+    k_out: int,
+    group: int,
+    q_dtype: torch.dtype,
+    phase: int = 0,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`quantize` of `dequantize.silu_and_mul(gate_up, x_scale, w_scale, dtype)`, in one go on CUDA.
+
+    Args:
+        gate_up: `[m, 2k]`, the raw sums of the GEMM before, k even on CUDA.
+        dtype: of the activations between, bfloat16 or float16.
+    """
+    if not gate_up.is_cuda:
+        activations = silu_and_mul(gate_up, x_scale, w_scale, dtype)
+        return quantize(activations, static_scale, k_out, group, q_dtype, phase)
+    from slidesparse_bench.vllm_plugin import silu_kernel
+
+    q, scale = _quantized_rows(gate_up, k_out, q_dtype)
+    silu_kernel.silu_and_mul_quantize(
+        gate_up, x_scale, w_scale, dtype, q, scale, static_scale, group, phase
+    )
+    return q, scale
+
+
+def _quantized_rows(
+    x: torch.Tensor, k_out: int, q_dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Memory for the rows of x, and for their scales."""
+    q = torch.empty((padded_rows(x.shape[0]), k_out), dtype=q_dtype, device=x.device)
+    return q, torch.empty((x.shape[0], 1), dtype=torch.float32, device=x.device)
 
 
 def _in_pairs(x: torch.Tensor) -> torch.Tensor:
@@ -120,14 +162,53 @@ def _w8a8_gemm(
     q_dtype: torch.dtype,
     raw_dtype: torch.dtype,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    m = x.shape[0]
-    if m == 0:
-        return x.new_empty((0, n), dtype=raw_dtype), x.new_empty((0, 1), dtype=torch.float32)
+    if not x.shape[0]:
+        return _shapes(x, n, raw_dtype)
     q, scale = quantize(x, static_scale, k_out, group, q_dtype, phase)
-    gemm = library_of(library, x.device)
+    return _multiplied(q, scale, packed, library, n, raw_dtype)
+
+
+def _silu_and_mul_w8a8_gemm(
+    gate_up: torch.Tensor,
+    x_scale: torch.Tensor,
+    w_scale: torch.Tensor,
+    dtype: torch.dtype,
+    packed: torch.Tensor,
+    static_scale: torch.Tensor | None,
+    library: str,
+    n: int,
+    k_out: int,
+    group: int,
+    phase: int,
+    q_dtype: torch.dtype,
+    raw_dtype: torch.dtype,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    if not gate_up.shape[0]:
+        return _shapes(gate_up, n, raw_dtype)
+    q, scale = silu_and_mul_quantize(
+        gate_up, x_scale, w_scale, dtype, static_scale, k_out, group, q_dtype, phase
+    )
+    return _multiplied(q, scale, packed, library, n, raw_dtype)
+
+
+def _multiplied(
+    q: torch.Tensor,
+    scale: torch.Tensor,
+    packed: torch.Tensor,
+    library: str,
+    n: int,
+    raw_dtype: torch.dtype,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    gemm = library_of(library, q.device)
     raw = gemm.multiply(q, packed, n, raw_dtype)
     EVIDENCE.record(gemm, q, raw)
-    return raw[:m], scale
+    return raw[: scale.shape[0]], scale
+
+
+def _shapes(x: torch.Tensor, n: int, raw_dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the ops return for the rows of x, uninitialised."""
+    m = x.shape[0]
+    return x.new_empty((m, n), dtype=raw_dtype), x.new_empty((m, 1), dtype=torch.float32)
 
 
 def _w8a8_gemm_shapes(
@@ -143,16 +224,40 @@ def _w8a8_gemm_shapes(
     raw_dtype: torch.dtype,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     del packed, static_scale, library, k_out, group, phase, q_dtype
-    m = x.shape[0]
-    return x.new_empty((m, n), dtype=raw_dtype), x.new_empty((m, 1), dtype=torch.float32)
+    return _shapes(x, n, raw_dtype)
 
 
-_LIBRARY.impl("w8a8_gemm", _w8a8_gemm, "CUDA")
-_LIBRARY.impl("w8a8_gemm", _w8a8_gemm, "CPU")
-torch.library.register_fake("slidesparse::w8a8_gemm", _w8a8_gemm_shapes, lib=_LIBRARY)
+def _silu_and_mul_w8a8_gemm_shapes(
+    gate_up: torch.Tensor,
+    x_scale: torch.Tensor,
+    w_scale: torch.Tensor,
+    dtype: torch.dtype,
+    packed: torch.Tensor,
+    static_scale: torch.Tensor | None,
+    library: str,
+    n: int,
+    k_out: int,
+    group: int,
+    phase: int,
+    q_dtype: torch.dtype,
+    raw_dtype: torch.dtype,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    del x_scale, w_scale, dtype, packed, static_scale, library, k_out, group, phase, q_dtype
+    return _shapes(gate_up, n, raw_dtype)
+
+
+for _name, _run, _run_fake in (
+    ("w8a8_gemm", _w8a8_gemm, _w8a8_gemm_shapes),
+    ("silu_and_mul_w8a8_gemm", _silu_and_mul_w8a8_gemm, _silu_and_mul_w8a8_gemm_shapes),
+):
+    _LIBRARY.impl(_name, _run, "CUDA")
+    _LIBRARY.impl(_name, _run, "CPU")
+    torch.library.register_fake(f"slidesparse::{_name}", _run_fake, lib=_LIBRARY)
 
 w8a8_gemm = torch.ops.slidesparse.w8a8_gemm
 """`(raw: [m, n], scale: [m, 1])` of `x: [m, k]` and packed weights `[n, k_out]`.
 
 `raw` is the sums of `GemmLibrary.multiply`, without any scale; arguments as for `quantize`.
 """
+silu_and_mul_w8a8_gemm = torch.ops.slidesparse.silu_and_mul_w8a8_gemm
+"""The same of the activations of `silu_and_mul_quantize`; its `gate_up` and scales come first."""

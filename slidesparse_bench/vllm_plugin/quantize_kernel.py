@@ -156,6 +156,54 @@ def _largest_magnitude(x, pairs, HALF: tl.constexpr, BLOCK: tl.constexpr):
 
 
 @triton.jit
+def scale_of(absmax, INT8: tl.constexpr):
+    """The scale of a token and what its values are multiplied by, of its largest magnitude."""
+    if INT8:
+        scale = tl.div_rn(absmax, _INT8_MAX)
+        inverse = tl.where(absmax > 0, tl.div_rn(_INT8_MAX, absmax), 0.0)
+    else:
+        scale = tl.maximum(
+            tl.div_rn(absmax, _FP8_MAX), _FP8_MIN_SCALE, propagate_nan=tl.PropagateNan.ALL
+        )
+        inverse = tl.div_rn(1.0, scale)
+    return scale, inverse
+
+
+@triton.jit
+def quantized_windows(
+    x,
+    window,
+    wanted,
+    pairs,
+    inverse,
+    DYNAMIC: tl.constexpr,
+    HALF: tl.constexpr,
+    INT8: tl.constexpr,
+    GROUP: tl.constexpr,
+    PHASE: tl.constexpr,
+):
+    """Four 8-bit values in 32 bits for every `window` that is `wanted`; x points at its pairs."""
+    per_group: tl.constexpr = GROUP // 2 - 1
+    pair = window // per_group * (GROUP // 2) + window % per_group - PHASE // 2
+    has_first, has_second = wanted & (pair < pairs), wanted & (pair + 1 < pairs)
+    if PHASE:
+        has_first, has_second = has_first & (pair >= 0), has_second & (pair >= -1)
+    first = tl.load(x + pair, mask=has_first, other=0)
+    second = tl.load(x + pair + 1, mask=has_second, other=0)
+    return tl.inline_asm_elementwise(
+        "prmt.b32 $0, $1, $2, 0x5410;",
+        "=r,r,r",
+        [
+            _quantized_pair(first, inverse, DYNAMIC, HALF, INT8),
+            _quantized_pair(second, inverse, DYNAMIC, HALF, INT8),
+        ],
+        dtype=tl.int32,
+        is_pure=True,
+        pack=1,
+    )
+
+
+@triton.jit
 def _quantize_rows(
     x,
     q,
@@ -176,36 +224,15 @@ def _quantize_rows(
     x = x.to(tl.pointer_type(tl.int32), bitcast=True) + row * stride
     q = q.to(tl.pointer_type(tl.int32), bitcast=True) + row * windows
     if DYNAMIC:
-        absmax = _largest_magnitude(x, pairs, HALF, LOAD_BLOCK)
-        if INT8:
-            scale = tl.div_rn(absmax, _INT8_MAX)
-            inverse = tl.where(absmax > 0, tl.div_rn(_INT8_MAX, absmax), 0.0)
-        else:
-            scale = tl.maximum(
-                tl.div_rn(absmax, _FP8_MAX), _FP8_MIN_SCALE, propagate_nan=tl.PropagateNan.ALL
-            )
-            inverse = tl.div_rn(1.0, scale)
+        scale, inverse = scale_of(_largest_magnitude(x, pairs, HALF, LOAD_BLOCK), INT8)
     else:
         scale = tl.load(static_scale)
         inverse = tl.div_rn(1.0, scale)
     tl.store(scales + row, scale)
-    per_group: tl.constexpr = GROUP // 2 - 1
     offsets = tl.arange(0, STORE_BLOCK)
     for start in range(0, windows, STORE_BLOCK):
         window = start + offsets
-        pair = window // per_group * (GROUP // 2) + window % per_group - PHASE // 2
-        inside = (window < windows) & (pair >= -1)
-        first = tl.load(x + pair, mask=inside & (pair >= 0) & (pair < pairs), other=0)
-        second = tl.load(x + pair + 1, mask=inside & (pair + 1 < pairs), other=0)
-        quantized = tl.inline_asm_elementwise(
-            "prmt.b32 $0, $1, $2, 0x5410;",
-            "=r,r,r",
-            [
-                _quantized_pair(first, inverse, DYNAMIC, HALF, INT8),
-                _quantized_pair(second, inverse, DYNAMIC, HALF, INT8),
-            ],
-            dtype=tl.int32,
-            is_pure=True,
-            pack=1,
+        quantized = quantized_windows(
+            x, window, window < windows, pairs, inverse, DYNAMIC, HALF, INT8, GROUP, PHASE
         )
         tl.store(q + window, quantized, mask=window < windows)

@@ -82,6 +82,11 @@ class VllmEngine:
         arguments = engine_arguments(
             self._request, {field.name for field in dataclasses.fields(EngineArgs)}
         )
+        if self._request.own_gemm is not None:
+            from slidesparse_bench.vllm_plugin.fusion import with_fusion
+
+            name = "compilation_config"
+            arguments[name] = with_fusion(arguments.get(name))
         self._llm = vllm.LLM(**arguments)
         self._phases.enter(Phase.CAPTURE)
         self._facts: dict[str, Any] = self._llm.collective_rpc(_worker_facts)[0]

@@ -1,0 +1,88 @@
+"""A pass over vLLM's compiled graph: SiLU and its product go into the GEMM op that follows them.
+
+vLLM takes passes of others by its configuration (`inductor_compile_config`, 0.25 to 0.33) and does
+the same for quantization ops of its own. What is looked for is traced from vLLM's own code, so that
+another version's expression is either found as it is there, or left alone.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from torch import fx
+from torch._inductor import pattern_matcher
+from vllm.compilation.passes.inductor_pass import InductorPass, enable_fake_mode
+from vllm.model_executor.layers.activation import SiluAndMul
+
+from slidesparse_bench.vllm_plugin.dequantize import scaled
+from slidesparse_bench.vllm_plugin.ops import silu_and_mul_w8a8_gemm, w8a8_gemm
+
+INDUCTOR_HOOK = "post_grad_custom_post_pass"
+"""Where Inductor, and so vLLM's `inductor_compile_config`, takes a pass."""
+_WIDTH = 11
+"""Of the traced example: a number that stands for nothing else in its graph."""
+
+
+def with_fusion(compilation_config: Any) -> Any:
+    """vLLM's engine argument with the pass added; as it is if it is a level, or has a pass there."""
+    given = {} if compilation_config is None else compilation_config
+    if not isinstance(given, dict):
+        return given
+    inductor = given.get("inductor_compile_config", {})
+    return {
+        **given,
+        "inductor_compile_config": {INDUCTOR_HOOK: SiluAndMulFusion(), **inductor},
+    }
+
+
+class SiluAndMulFusion(InductorPass):
+    """`w8a8_gemm(silu_and_mul(scaled(raw)))` becomes `silu_and_mul_w8a8_gemm(raw)`."""
+
+    def __call__(self, graph: fx.Graph) -> None:
+        for gemm in graph.find_nodes(op="call_function", target=w8a8_gemm.default):
+            found = _activation(gemm.args[0])
+            if found is not None:
+                with graph.inserting_before(gemm):
+                    fused = graph.call_function(
+                        silu_and_mul_w8a8_gemm.default, (*found, *gemm.args[1:])
+                    )
+                fused.meta["val"] = gemm.meta["val"]
+                gemm.replace_all_uses_with(fused)
+                graph.erase_node(gemm)
+        graph.eliminate_dead_code()
+
+    def uuid(self) -> str:
+        """Part of the keys of compile caches."""
+        return str(self.hash_source(SiluAndMulFusion, _activation, _pattern.__wrapped__))
+
+
+def _activation(x: fx.Node) -> tuple[fx.Node, fx.Node, fx.Node, torch.dtype] | None:
+    """`gate_up`, its two scales and the dtype of x, if x is the SiLU and product of just that."""
+    dtype = x.meta["val"].dtype
+    for raw_dtype in (torch.bfloat16, torch.float16, torch.int32, torch.float32):
+        match = _pattern(raw_dtype, dtype).match(x)
+        if not pattern_matcher.is_match(match):
+            continue
+        raw, width = match.kwargs["raw"], match.kwargs["width"]
+        shape = raw.meta["val"].shape
+        if raw.meta["val"].dtype == raw_dtype and shape[1] == 2 * width and width % 2 == 0:
+            return raw, match.kwargs["x_scale"], match.kwargs["w_scale"], dtype
+    return None
+
+
+@functools.cache
+def _pattern(raw_dtype: torch.dtype, dtype: torch.dtype) -> pattern_matcher.PatternExpr:
+    def activation(raw: torch.Tensor, x_scale: torch.Tensor, w_scale: torch.Tensor) -> Any:
+        return SiluAndMul.forward_native(scaled(raw, x_scale, w_scale, None, dtype))
+
+    @enable_fake_mode
+    def traced() -> fx.GraphModule:
+        scales = torch.empty(3, 1), torch.empty(1, 2 * _WIDTH)
+        raw = torch.empty(3, 2 * _WIDTH, dtype=raw_dtype)
+        return pattern_matcher.fwd_only(activation, [raw, *scales])
+
+    return pattern_matcher.fx_to_pattern(
+        traced(), argnames=["raw", "x_scale", "w_scale"], scalar_workaround={"width": _WIDTH}
+    )

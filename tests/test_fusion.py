@@ -1,0 +1,156 @@
+"""Our pass over vLLM's compiled graph: what it puts into one op, and what it leaves alone."""
+
+import warnings
+
+import pytest
+
+pytest.importorskip("vllm", reason="needs the cpu extra")
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # vLLM's own imports
+    import torch
+    import torch._inductor.config as inductor
+    from vllm.config import CompilationConfig
+    from vllm.model_executor.layers.activation import SiluAndMul
+
+    from slidesparse_bench.vllm_plugin.dequantize import scaled
+    from slidesparse_bench.vllm_plugin.fusion import INDUCTOR_HOOK, SiluAndMulFusion, with_fusion
+    from slidesparse_bench.vllm_plugin.ops import silu_and_mul_w8a8_gemm, w8a8_gemm
+
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
+]
+
+HIDDEN, WIDTH = 32, 48
+SUMS = pytest.mark.parametrize(
+    ("raw_dtype", "dtype"),
+    [
+        (torch.int32, torch.bfloat16),
+        (torch.float32, torch.bfloat16),
+        (torch.bfloat16, torch.bfloat16),
+        (torch.int32, torch.float16),
+        (torch.float16, torch.float16),
+    ],
+    ids=str,
+)
+
+
+class Counting(SiluAndMulFusion):
+    """Counts the ops that a graph has after the pass."""
+
+    def __init__(self):
+        self.fused, self.plain = 0, 0
+
+    def __call__(self, graph):
+        super().__call__(graph)
+        self.fused += self.count(graph, silu_and_mul_w8a8_gemm.default)
+        self.plain += self.count(graph, w8a8_gemm.default)
+
+    def count(self, graph, target):
+        return len(graph.find_nodes(op="call_function", target=target))
+
+
+class Mlp:
+    """The layers of an MLP as `linear.py` compiles them; `activation` is what stands between."""
+
+    def __init__(self, activation, raw_dtype, dtype, width=WIDTH):
+        self.activation, self.raw_dtype, self.dtype = activation, raw_dtype, dtype
+        generator = torch.Generator().manual_seed(0)
+        self.gate_up = torch.randint(-9, 10, (2 * width, HIDDEN), generator=generator)
+        self.down = torch.randint(-9, 10, (HIDDEN, width), generator=generator)
+        self.gate_up, self.down = self.gate_up.to(torch.int8), self.down.to(torch.int8)
+        self.scales = torch.rand((1, 2 * width), generator=generator) * 1e-2
+
+    def linear(self, x, weight):
+        n, k = weight.shape
+        rest = ("cublaslt", n, k, 4, 0, torch.int8, self.raw_dtype)
+        return w8a8_gemm(x.reshape(-1, k), weight, None, *rest)
+
+    def __call__(self, x):
+        both = scaled(*self.linear(x, self.gate_up), self.scales, None, self.dtype)
+        both = both.reshape(*x.shape[:-1], self.gate_up.shape[0])
+        return self.linear(self.activation(both), self.down)
+
+
+def compiled(mlp, m=7):
+    """The pass after it was run, and what the compiled MLP gives with it and without."""
+    x = torch.randn((m, HIDDEN), generator=torch.Generator().manual_seed(1)).to(mlp.dtype)
+    torch._dynamo.mark_dynamic(x, 0)
+    fusion, outputs = Counting(), []
+    for hook in (fusion, None):
+        torch.compiler.reset()
+        with inductor.patch({INDUCTOR_HOOK: hook, "fx_graph_cache": False}):
+            outputs.append(torch.compile(mlp, fullgraph=True)(x))
+    torch.compiler.reset()
+    return fusion, *outputs
+
+
+@SUMS
+def test_silu_goes_into_the_gemm_behind_it_and_changes_no_token(raw_dtype, dtype):
+    fusion, fused, plain = compiled(Mlp(SiluAndMul.forward_native, raw_dtype, dtype))
+    assert (fusion.fused, fusion.plain) == (1, 1)
+    assert torch.equal(fused[0], plain[0])
+    assert torch.equal(fused[1], plain[1])
+
+
+def test_one_graph_fused_serves_every_number_of_tokens():
+    mlp = Mlp(SiluAndMul.forward_native, torch.int32, torch.bfloat16)
+    fusion = Counting()
+    torch.compiler.reset()
+    with inductor.patch({INDUCTOR_HOOK: fusion, "fx_graph_cache": False}):
+        run = torch.compile(mlp, fullgraph=True, dynamic=True)
+        for m in (9, 2, 40):
+            x = torch.randn((m, HIDDEN)).to(torch.bfloat16)
+            (raw, scale), (expected, expected_scale) = run(x), mlp(x)
+            assert raw.shape == expected.shape
+            assert torch.allclose(raw * scale, expected * expected_scale, rtol=0.05, atol=0.5)
+    torch.compiler.reset()
+    assert fusion.fused == 1
+
+
+def swapped(x):
+    d = x.shape[-1] // 2
+    return torch.nn.functional.silu(x[..., d:]) * x[..., :d]
+
+
+def gelu(x):
+    d = x.shape[-1] // 2
+    return torch.nn.functional.gelu(x[..., :d]) * x[..., d:]
+
+
+def twice(x):
+    return SiluAndMul.forward_native(x) * 2
+
+
+@pytest.mark.parametrize("activation", [swapped, gelu, twice], ids=lambda each: each.__name__)
+def test_any_other_activation_is_left_alone(activation):
+    fusion, fused, plain = compiled(Mlp(activation, torch.int32, torch.bfloat16))
+    assert (fusion.fused, fusion.plain) == (0, 2)
+    assert torch.equal(fused[0], plain[0])
+
+
+def test_odd_width_is_left_alone():
+    """The kernel reads two activations at once."""
+    mlp = Mlp(SiluAndMul.forward_native, torch.int32, torch.bfloat16, width=33)
+    assert compiled(mlp)[0].fused == 0
+
+
+def test_pass_is_part_of_the_keys_of_compile_caches():
+    config = CompilationConfig(**with_fusion(None))
+    assert config.compute_hash() != CompilationConfig().compute_hash()
+    assert config.compute_hash() == CompilationConfig(**with_fusion({})).compute_hash()
+
+
+def test_engine_argument_keeps_what_it_had():
+    asked = {"cudagraph_capture_sizes": [8], "inductor_compile_config": {"max_autotune": True}}
+    merged = with_fusion(asked)
+    hook = merged["inductor_compile_config"].pop(INDUCTOR_HOOK)
+    assert isinstance(hook, SiluAndMulFusion)
+    assert merged == asked
+    assert with_fusion(3) == 3
+
+
+def test_pass_that_was_asked_for_is_not_replaced():
+    asked = {"inductor_compile_config": {INDUCTOR_HOOK: "theirs"}}
+    assert with_fusion(asked) == asked
