@@ -1,0 +1,159 @@
+"""SwiGLU's activation and the quantization behind it: our one kernel against two, as ratios of one run.
+
+    python scripts/bench_activation.py --model qwen2.5-7b -m 64,512,4096,16384 --out activation.md
+
+For the sums that each backend's gate_up GEMM leaves and for every M: `two` is the activation as
+Inductor compiles it for any number of tokens, 2^31 sums and more, and our quantization of what it
+wrote; `one` is the kernel that the compiled model runs. They run in turn on the same sums. The
+bandwidth is that of the bytes that `one` cannot avoid, sums in and quantized rows out, as a share of
+what a copy of as many bytes moves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from slidesparse_bench.cell import Quantization, Sparsity
+from slidesparse_bench.models.catalog import find_architecture
+from slidesparse_bench.vllm_plugin.dequantize import scaled
+from slidesparse_bench.vllm_plugin.event_timing import back_to_back_ms
+from slidesparse_bench.vllm_plugin.ops import quantize, silu_and_mul_quantize
+from slidesparse_bench.vllm_plugin.sparsity import stretched_k
+from slidesparse_bench.wire import write_text
+from slidesparse_bench.worker.gemm_ways import DTYPES
+
+SUMS = {
+    ("cublaslt", Quantization.INT8, Sparsity(4)): torch.int32,
+    ("cublaslt", Quantization.FP8, Sparsity(4)): torch.bfloat16,
+    ("cusparselt 2:4", Quantization.INT8, Sparsity(4)): torch.bfloat16,
+    ("cusparselt 2:8", Quantization.INT8, Sparsity(8)): torch.bfloat16,
+    ("cusparselt 2:8", Quantization.FP8, Sparsity(8)): torch.bfloat16,
+}
+"""Of a backend, with the groups that its activations are stretched in: what its GEMM leaves."""
+CALLS, ROUNDS = 8, 9
+LARGEST_M = 65536
+"""Inductor compiles for it first, as vLLM does for the largest batch of an engine."""
+
+Call = Callable[[], object]
+Sums = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+Rest = tuple[None, int, int, torch.dtype]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One backend and M; median times in ms."""
+
+    backend: str
+    quantization: Quantization
+    m: int
+    two_ms: float
+    one_ms: float
+    copy_ms: float
+
+
+def main() -> None:
+    """Compare, write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser.add_argument("--model", default="qwen2.5-7b")
+    parser.add_argument("-m", default="64,512,4096,16384")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    if not torch.cuda.is_available():
+        raise SystemExit("needs an NVIDIA GPU")
+    sizes = [int(m) for m in options.m.split(",")]
+    text = page(options.model, list(compared(options.model, sizes)))
+    write_text(options.out, text)
+    print(text)
+
+
+def compared(model: str, sizes: list[int]) -> Iterator[Compared]:
+    """All backends, one after the other."""
+    d = find_architecture(model).intermediate_size
+    for (backend, quantization, sparsity), raw_dtype in SUMS.items():
+        activate = compiled(d, raw_dtype)
+        k_out, dtype = stretched_k(d, sparsity), DTYPES[quantization]
+        for m in sizes:
+            sums = gate_up(m, d, raw_dtype)
+            moved = sums[0].nbytes + m * k_out
+            source = torch.empty(moved // 2, dtype=torch.uint8, device="cuda")
+            rest = (None, k_out, sparsity.group, dtype)
+            times = in_turn(
+                [
+                    partial(apart, activate, sums, rest),
+                    partial(together, sums, rest),
+                    partial(torch.clone, source),
+                ]
+            )
+            yield Compared(backend, quantization, m, *times)
+
+
+def compiled(d: int, raw_dtype: torch.dtype) -> Callable[..., torch.Tensor]:
+    """`silu(gate) * up` with the scales before it, for any number of tokens."""
+
+    def activation(raw: torch.Tensor, x_scale: torch.Tensor, w_scale: torch.Tensor) -> torch.Tensor:
+        both = scaled(raw, x_scale, w_scale, None, torch.bfloat16)
+        return torch.nn.functional.silu(both[:, :d]) * both[:, d:]
+
+    torch.compiler.reset()
+    run: Callable[..., torch.Tensor] = torch.compile(activation)
+    largest = gate_up(LARGEST_M, d, raw_dtype)
+    for tensor in largest[:2]:
+        torch._dynamo.mark_dynamic(tensor, 0)  # noqa: SLF001 - there is no public way
+    run(*largest)
+    return run
+
+
+def gate_up(m: int, d: int, raw_dtype: torch.dtype) -> Sums:
+    """Random sums `[m, 2d]` and their scales."""
+    raw = torch.empty((m, 2 * d), dtype=torch.int32, device="cuda").random_(-9999, 9999)
+    x_scale, w_scale = torch.rand((m, 1), device="cuda"), torch.rand((1, 2 * d), device="cuda")
+    return raw.to(raw_dtype), x_scale * 1e-4, w_scale
+
+
+def apart(activate: Callable[..., torch.Tensor], sums: Sums, rest: Rest) -> object:
+    return quantize(activate(*sums), *rest)
+
+
+def together(sums: Sums, rest: Rest) -> object:
+    raw, x_scale, w_scale = sums
+    return silu_and_mul_quantize(raw, x_scale, w_scale, torch.bfloat16, *rest)
+
+
+def in_turn(calls: list[Call]) -> list[float]:
+    """Median times of calls that run in turn."""
+    times_ms: list[list[float]] = [[] for _ in calls]
+    for call in calls:
+        call()
+    for _ in range(ROUNDS):
+        for kept, call in zip(times_ms, calls, strict=True):
+            kept.extend(back_to_back_ms(call, CALLS))
+    return [statistics.median(kept) for kept in times_ms]
+
+
+def page(model: str, rows: list[Compared]) -> str:
+    """The table."""
+    lines = [
+        f"# SwiGLU's activation and the quantization behind it: {model}",
+        "",
+        f"{torch.cuda.get_device_name()}, torch {torch.__version__}; medians of {ROUNDS} rounds of {CALLS} calls each.",
+        "",
+        "| backend | quantization | M | two kernels, ms | one, ms | one / two | of a copy's bandwidth |",
+        "|:--|:--|--:|--:|--:|--:|--:|",
+    ]
+    lines += [
+        f"| {row.backend} | {row.quantization.upper()} | {row.m} | {row.two_ms:.4f} | {row.one_ms:.4f} | "
+        f"{row.one_ms / row.two_ms:.3f} | {row.copy_ms / row.one_ms:.0%} |"
+        for row in rows
+    ]
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    main()
