@@ -608,3 +608,174 @@ def test_nccl_error_without_words_is_told_by_the_warning_before_it():
     warning = "n:55:77 [0] init.cc:943 NCCL WARN Duplicate GPU detected : rank 1 and rank 0"
     error = "torch.distributed.DistBackendError: NCCL error in: a.cpp:1331, invalid usage"
     assert found([warning, error]).root_cause == warning
+
+
+def test_last_cause_of_a_chain_below_an_error_of_rust_is_the_line():
+    lines = ["Error: Could not create backend", "", "Caused by:", "    0: Could not start backend"]
+    reason = "    1: Runtime compute cap 70 is not compatible with compile time compute cap 80"
+    failure = found([*lines, reason])
+    assert (failure.failure_class, failure.root_cause) == ("unsupported_arch", reason)
+
+
+def test_unknown_cause_below_an_error_of_rust_is_no_python_bug():
+    failure = found(["Error: Could not create backend", "", "Caused by:", "    something odd"])
+    assert (failure.failure_class, failure.root_cause) == ("unknown", "    something odd")
+
+
+def test_exception_inside_of_a_group_is_the_cause():
+    lines = [
+        "  + Exception Group Traceback (most recent call last):",
+        '  |   File "/opt/starlette/_utils.py", line 76, in collapse_excgroups',
+        "  |     yield",
+        "  | ExceptionGroup: unhandled errors in a TaskGroup (1 sub-exception)",
+        "  +-+---------------- 1 ----------------",
+        *(f"    | {line}" for line in (START, *FRAMES, ERROR)),
+        "    +------------------------------------",
+    ]
+    failure = found(lines)
+    assert (failure.failure_class, failure.root_cause) == ("python_bug", f"    | {ERROR}")
+
+
+@pytest.mark.parametrize(
+    ("inner", "expected"),
+    [
+        ("/opt/site-packages/kernels/layer.py", "driver_or_env"),
+        ("/opt/site-packages/transformers/integrations/hub.py", "python_bug"),
+        ("/home/me/app/layer.py", "python_bug"),
+    ],
+)
+def test_exception_of_another_package_while_one_is_imported_is_their_mismatch(inner, expected):
+    lines = [
+        START,
+        '  File "/home/me/app/run.py", line 1, in <module>',
+        "    import transformers",
+        '  File "/opt/site-packages/transformers/integrations/hub_kernels.py", line 89, in <module>',
+        '    "cuda": LayerRepository(',
+        f'  File "{inner}", line 76, in __init__',
+        "    self.version = version.major",
+        "AttributeError: 'str' object has no attribute 'major'",
+    ]
+    assert found(lines).failure_class == expected
+
+
+def test_program_of_a_package_that_calls_another_one_does_not_import_it():
+    lines = [
+        START,
+        '  File "/opt/site-packages/swift/cli/infer.py", line 5, in <module>',
+        "    infer_main()",
+        '  File "/opt/site-packages/vllm/engine.py", line 7, in step',
+        "    return self.queue[0]",
+        "IndexError: list index out of range",
+    ]
+    assert found(lines).failure_class == "python_bug"
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [
+        ("Building wheel for vllm (pyproject.toml): started", "driver_or_env"),
+        ("", "compile_failure"),
+    ],
+)
+def test_header_missing_is_the_systems_where_a_package_is_installed(first: str, expected: str):
+    line = (
+        "/opt/ATen/cuda/CUDAContextLight.h:8:10: fatal error: cusparse.h: No such file or directory"
+    )
+    assert found([first, line]).failure_class == expected
+
+
+OUT_OF_MEMORY = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. "
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (
+            (
+                f"{OUT_OF_MEMORY}GPU 0 has a total capacity of 23.69 GiB of which 12.00 MiB is free. Including "
+                "non-PyTorch memory, this process has 500.00 MiB memory in use."
+            ),
+            "gpu_memory_busy",
+        ),
+        (
+            (
+                f"{OUT_OF_MEMORY}GPU 0 has a total capacity of 23.69 GiB of which 12.00 MiB is free. Including "
+                "non-PyTorch memory, this process has 23.10 GiB memory in use."
+            ),
+            "oom_device",
+        ),
+        (
+            (
+                f"{OUT_OF_MEMORY}GPU 0 has a total capacity of 79.15 GiB of which 10.81 MiB is free. Process 2034 has "
+                "77.10 GiB memory in use. Process 88 has 2.00 GiB memory in use. Of the allocated memory 1.10 GiB is "
+                "allocated by PyTorch, and 10.00 MiB is reserved by PyTorch but unallocated."
+            ),
+            "gpu_memory_busy",
+        ),
+        (
+            (
+                f"{OUT_OF_MEMORY}GPU 0 has a total capacity of 79.15 GiB of which 10.81 MiB is free. Process 2034 has "
+                "79.10 GiB memory in use. Of the allocated memory 70.10 GiB is allocated by PyTorch, and 10.00 MiB is "
+                "reserved by PyTorch but unallocated."
+            ),
+            "oom_device",
+        ),
+        (
+            (
+                "RuntimeError: CUDA out of memory. Tried to allocate 20.00 MiB (GPU 0; 23.69 GiB total capacity; 112.00 "
+                "MiB already allocated; 11.00 MiB free; 120.00 MiB reserved in total by PyTorch)"
+            ),
+            "gpu_memory_busy",
+        ),
+        (
+            (
+                "RuntimeError: CUDA out of memory. Tried to allocate 20.00 MiB (GPU 0; 23.69 GiB total capacity; 21.00 "
+                "GiB already allocated; 11.00 MiB free; 22.10 GiB reserved in total by PyTorch)"
+            ),
+            "oom_device",
+        ),
+    ],
+)
+def test_memory_that_is_neither_free_nor_its_own_is_held_by_others(line: str, expected: str):
+    assert found([line]).failure_class == expected
+
+
+RAY_ENDS = "*** SIGTERM received at time=1719989502 on cpu 71 ***"
+ALL_ANSWERED = "Processed prompts: 100%|██████████| 4/4 [00:00<00:00, 18.26it/s]"
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([ALL_ANSWERED, RAY_ENDS], "success_noise"),
+        (
+            [ALL_ANSWERED, "Processed prompts:  25%|██▌       | 1/4 [00:00<00:01]", RAY_ENDS],
+            "interrupted",
+        ),
+        ([RAY_ENDS], "interrupted"),
+        ([ALL_ANSWERED, START, *FRAMES, "zmq.error.ContextTerminated"], "success_noise"),
+        ([ALL_ANSWERED, START, *FRAMES, ERROR], "python_bug"),
+        (
+            [
+                "(ServeReplica:a pid=7) INFO replica.py:442 - __CALL__ OK 312.6ms",
+                START,
+                *FRAMES,
+                "KeyboardInterrupt",
+                "INFO scripts.py:471 -- Got KeyboardInterrupt, shutting down...",
+            ],
+            "success_noise",
+        ),
+    ],
+)
+def test_parts_of_a_program_that_are_ended_when_it_is_done_are_noise(
+    lines: list[str], expected: str, tmp_path: Path
+):
+    log = tmp_path / "some.log"
+    log.write_text("\n".join(lines))
+    assert classify_log_file(log)["class"] == expected
+
+
+def test_source_of_a_raise_is_not_the_line_of_its_exception():
+    source = '    raise RuntimeError(f"NCCL error: {error_str}")'
+    error = "RuntimeError: NCCL error: unhandled system error"
+    assert found([source, error]).root_cause == error

@@ -130,6 +130,20 @@ def test_any_other_activation_is_left_alone(activation):
     assert torch.equal(fused[0], plain[0])
 
 
+def test_sums_of_anybody_else_are_left_alone():
+    """The same expression, of a product that is none of ours."""
+    mlp = Mlp(SiluAndMul.forward_native, torch.float32, torch.bfloat16)
+    gemm = mlp.linear
+
+    def linear(x, weight):
+        if weight is mlp.down:
+            return gemm(x, weight)
+        return x.float() @ weight.t().float(), torch.ones((x.shape[0], 1))
+
+    mlp.linear = linear
+    assert compiled(mlp)[0].fused == 0
+
+
 def test_odd_width_is_left_alone():
     """The kernel reads two activations at once."""
     mlp = Mlp(SiluAndMul.forward_native, torch.int32, torch.bfloat16, width=33)

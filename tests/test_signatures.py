@@ -84,6 +84,100 @@ def test_documentation_shows_the_table_of_classes():
 
 
 WORDINGS = [
+    ("oom_host", "ERROR: The Pod was evicted: Container vllm exceeded its local memory limit"),
+    ("oom_host", "Container killed on request. Exit code is 137"),
+    (
+        "driver_or_env",
+        "NVRM: API mismatch: the client has the version 535.104.05, but this kernel module has 535.129.03.",
+    ),
+    ("driver_or_env", "Error: Failed to initialize CUDA: CUDA_ERROR_UNKNOWN"),
+    ("driver_or_env", "RuntimeError: Unable to open /dev/nvidia0"),
+    ("driver_or_env", "exec /usr/bin/vllm: exec format error"),
+    ("driver_or_env", "ERROR: Could not find a version that satisfies the requirement torch==2.9"),
+    ("nccl_or_distributed", "*** An error occurred in MPI_Init_thread"),
+    ("timeout_hang", "RuntimeError: DeepEP error: timeout (dispatch CPU)"),
+    ("oom_host", "Error: model requires more system memory (9.1 GiB) than is available (7.6 GiB)"),
+    (
+        "oom_host",
+        "ray.exceptions.ObjectStoreFullError: Failed to put object ffff in object store because it is full.",
+    ),
+    ("oom_host", "memory allocation of 17179869184 bytes failed"),
+    (
+        "oom_host",
+        "ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size 68719476736",
+    ),
+    (
+        "oom_host",
+        "ValueError: Too large swap space. 16.00 GiB out of the 15.51 GiB total CPU memory is allocated for the swap space.",
+    ),
+    (
+        "oom_host",
+        "FATAL ERROR: Reached heap limit Allocation failed - JavaScript heap out of memory",
+    ),
+    (
+        "oom_host",
+        "systemd-oomd[612]: Killed /user.slice/app.scope due to memory pressure for /user.slice being 67.1%",
+    ),
+    (
+        "oom_host",
+        "node1:1:1 [0] misc/shmutils.cc:72 NCCL WARN Call to posix_fallocate failed : No space left on device",
+    ),
+    ("unsupported_arch", "no kernel image is available for execution on the device"),
+    (
+        "unsupported_arch",
+        "RuntimeError: Unable to load ragged_device_ops op due to no compute capabilities remaining after filtering",
+    ),
+    (
+        "unsupported_arch",
+        "RuntimeError: No supported CUDA architectures found for major versions [9, 10].",
+    ),
+    (
+        "unsupported_arch",
+        "RuntimeError: Device 0 has compute capability 6.1, which is below the minimum 7.0",
+    ),
+    ("unsupported_arch", "RuntimeError: marlin_gemm(..) requires CUDA_ARCH >= 8.0"),
+    (
+        "unsupported_arch",
+        'time=2025-01-01 level=ERROR source=gpu.go:1 msg="CUDA GPU is too old. Compute Capability detected: 3.5"',
+    ),
+    (
+        "unsupported_arch",
+        "ERROR: Detected NVIDIA Thor GPU, which is not yet supported in this version of the container",
+    ),
+    (
+        "driver_or_env",
+        "RuntimeError: CUDA error: MPS client failed to connect to the MPS control daemon or the MPS server",
+    ),
+    ("driver_or_env", "RuntimeError: Engram CPU offload requires UVA support"),
+    ("driver_or_env", "AssertionError: cumem allocator is not available"),
+    (
+        "driver_or_env",
+        "docker: Error response from daemon: unknown or invalid runtime name: nvidia.",
+    ),
+    ("driver_or_env", "AssertionError: libcuda.so cannot found!"),
+    ("driver_or_env", "FileNotFoundError: nvcc not found at '/usr/local/cuda/bin/nvcc'."),
+    ("driver_or_env", "OSError: [Errno 116] Stale file handle"),
+    ("driver_or_env", "pkg_resources.DistributionNotFound: The 'ray' distribution was not found"),
+    (
+        "driver_or_env",
+        "AttributeError: module 'pkgutil' has no attribute 'ImpImporter'. Did you mean: 'zipimporter'?",
+    ),
+    ("gpu_memory_busy", "RuntimeError: Not enough GPU memory: another process is using 20 GiB"),
+    ("nccl_or_distributed", "ncclCommInitRank failed: unhandled system error"),
+    ("nccl_or_distributed", "RuntimeError: NVSHMEM failed to initialize"),
+    ("nccl_or_distributed", "ray.exceptions.LocalRayletDiedError: The task's local raylet died."),
+    ("nccl_or_distributed", "ssh: connect to host node2 port 22: Connection refused"),
+    ("nccl_or_distributed", "OSError: [Errno 113] No route to host"),
+    (
+        "nccl_or_distributed",
+        "An ORTE daemon has unexpectedly failed after launch and before communicating back to mpirun.",
+    ),
+    ("interrupted", "\tthe actor's node was preempted: spot reclaim"),
+    ("interrupted", "\tthe actor's node was terminated expectedly: received SIGTERM"),
+    (
+        "timeout_hang",
+        "RuntimeError: [/gloo/transport/tcp/unbound_buffer.cc:81] Timed out waiting 1800000ms for recv operation to complete",
+    ),
     (
         "oom_host",
         (

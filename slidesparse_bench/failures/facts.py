@@ -55,6 +55,11 @@ _LOG_FACTS = (
 """What vLLM and PyTorch state on the way (INFO lines and warnings), with the word each line contains."""
 
 _OTHERS = re.compile(r"Process (?P<pid>\d+) has (?P<held>[\d.]+ \w+) memory in use")
+_BEFORE_TORCH_2_2 = re.compile(
+    r"(?P<total>[\d.]+ \w+) total capacity; [\d.]+ \w+ already allocated; (?P<free>[\d.]+ \w+) free; "
+    r"(?P<own>[\d.]+ \w+) (?:reserved|cached)"
+)
+_HARDLY_ANY = 0.1
 _MOST = 0.5
 """Of a device's memory: who holds more is the reason why another cannot have it."""
 
@@ -103,11 +108,38 @@ def holders_of(text: str) -> dict[str, Any]:
 def is_held_by_others(text: str, facts: Mapping[str, Any]) -> bool:
     """Whether torch counts most of a device's memory for processes other than the one that ran out.
 
-    In a container it may not know itself by its pid; then it names no process as its own.
+    What is neither free nor its own is theirs, listed or not: from another container no process is.
+    In a container it may not know itself by its pid either; then it names no process as its own.
     """
-    held = sum(_gib(each["held"]) or 0.0 for each in _OTHERS.finditer(text))
-    total, own = facts.get("total_gib"), facts.get("in_use_gib")
-    return total is not None and own is not None and held > max(_MOST * total, own)
+    if old := _BEFORE_TORCH_2_2.search(text):
+        return _is_hardly_any(*(_gib(old[name]) or 0.0 for name in ("total", "free", "own")))
+    total, free = facts.get("total_gib"), facts.get("free_gib")
+    own = facts.get("in_use_gib")
+    if total is None:
+        return False
+    held = [_gib(each["held"]) or 0.0 for each in _OTHERS.finditer(text)]
+    if own is None or own > total:
+        return _is_one_of_many(held, facts, total)
+    others = sum(held) if held or free is None else total - free - own
+    return bool(others > max(_MOST * total, own))
+
+
+def _is_hardly_any(total: float, free: float, own: float) -> bool:
+    """The same by what PyTorch holds; what is not PyTorch's may still be of this process."""
+    return own < _HARDLY_ANY * total and total - free - own > _MOST * total
+
+
+def _is_one_of_many(held: list[float], facts: Mapping[str, Any], total: float) -> bool:
+    """The same when one of the processes that hold memory is the one that ran out: the smallest that
+    can have what PyTorch allocated."""
+    allocated = facts.get("allocated_gib")
+    if allocated is None:
+        return False
+    possible = [each for each in held if each >= allocated]
+    if len(held) < 2 or not possible:
+        return False
+    own = min(possible)
+    return sum(held) - own > max(_MOST * total, own)
 
 
 def capability_of(*values: Any) -> tuple[int, int] | None:

@@ -20,69 +20,59 @@ _KEYWORDS = (
     *("rror", "ERROR", "FATAL", "CRITICAL", "FAILED", "xception", "Traceback", 'File "', "ailed"),
     *("atal ", "ssert", "imeout", "imed out", "nterrupt", "illed", "died", "erminat"),
     *("SIG", "ignal", "xit code", "xitcode", "core proc", "fault", "CANCELLED", "reempt", "[type="),
-    *(
-        "ailure",
-        "nsufficient",
-        "bort",
-        "denied",
-        "ismatch",
-        "nable to",
-        "annot ",
-        "ould not",
-        "nvalid",
-    ),
+    "ailure",
+    "nsufficient",
+    "bort",
+    "denied",
+    "ismatch",
+    "nable to",
+    "annot ",
+    "ould not",
+    "nvalid",
     *("exceed", "ot found", "non-zero status"),
     # Memory, disks and devices.
-    *(
-        "emory",
-        "bad_alloc",
-        "oom_kill",
-        "oom-kill",
-        "o space left",
-        "ot enough",
-        "quota",
-        "is full",
-    ),
-    *(
-        "ENOSPC",
-        "StorageFull",
-        "Xid",
-        "XID",
-        "NVRM",
-        "ncorrectable",
-        "ouble bit",
-        "fallen off",
-        "GPU is lost",
-    ),
+    "emory",
+    "bad_alloc",
+    "oom_kill",
+    "oom-kill",
+    "o space left",
+    "ot enough",
+    "quota",
+    "is full",
+    "ENOSPC",
+    "StorageFull",
+    "Xid",
+    "XID",
+    "NVRM",
+    "ncorrectable",
+    "ouble bit",
+    "fallen off",
+    "GPU is lost",
     *("requires reset", "row remap", "GPU Hang", "GPU hang", "GPU reset", "HSA_STATUS"),
-    *(
-        "device driver",
-        "Invalid __",
-        "CUDA_EXCEPTION",
-        "low on resource",
-        "onflict",
-        "no runtime for",
-    ),
+    "device driver",
+    "Invalid __",
+    "CUDA_EXCEPTION",
+    "low on resource",
+    "onflict",
+    "no runtime for",
     *("llegal", "orrupt", "smashing", "reakpoint", "free()", "alloc()", "chunk()"),
     # Configuration, files, libraries and networks.
     *("not exist", "upported", "not support", "ompatible", "CUDA capab", "too old", "required by"),
     *("shared object", "undefined symbol", "o such file", "ffline mode", "OfflineMode"),
     *("NCCL", "NET/IB", "onnection", "roken pipe", "going down"),
     # What the engine and the worker state.
-    *(
-        "KV cache",
-        "gpu_memory_util",
-        "Model loading took",
-        "Throughput: ",
-        "Avg latency: ",
-        "Request throughput",
-        "assed in ",
-        "# Out of bounds values",
-        "Processed prompts: 100%",
-        "Application startup complete",
-        "fired up and ready",
-        "start a new process before",
-    ),
+    "KV cache",
+    "gpu_memory_util",
+    "Model loading took",
+    "Throughput: ",
+    "Avg latency: ",
+    "Request throughput",
+    "assed in ",
+    "# Out of bounds values",
+    "Processed prompts: 100%",
+    "Application startup complete",
+    "fired up and ready",
+    "start a new process before",
     # What other programs state, how servers end, and containers that `docker ps` lists.
     *("± ", "[BENCHMARK]", "Result is : ", "shutdown complete", "number of requests"),
     *("other process", "Exited (137)", "xit Code", "getpwuid()"),
@@ -92,25 +82,36 @@ _KEYWORDS = (
     # What an exception of C++ says, and llama.cpp of what does not go together.
     *("what():", "requires flash_attn", "requires Flash", "does not divide"),
     # Launchers, networks, templates, Rust; and the end of what Inductor says of a choice.
-    *(
-        "MPI_ABORT",
-        "ORTE was unable",
-        "UCX  ERROR",
-        "NIXL_ERR",
-        "jinja2.exceptions",
-        "did not start",
-        "panicked at",
-        "Ignoring this choice",
-    ),
+    "MPI_ABORT",
+    "ORTE was unable",
+    "UCX  ERROR",
+    "NIXL_ERR",
+    "jinja2.exceptions",
+    "did not start",
+    "panicked at",
+    "Ignoring this choice",
     # Compilers, which name their exceptions and aborts as they like, and device code that was not built.
-    *(
-        "torch._dynamo.exc",
-        "torch._inductor.exc",
-        "UNREACHABLE exec",
-        "crash backtrace",
-        "Attempting to use ",
-        "out of registers",
-    ),
+    "torch._dynamo.exc",
+    "torch._inductor.exc",
+    "UNREACHABLE exec",
+    "crash backtrace",
+    "Attempting to use ",
+    "out of registers",
+    # Messages of drivers and networks that stand alone, and the chain of causes below an error of Rust.
+    *("kernel image", "device code", "compute cap", "CUDA-capable", "NVIDIA driver", "OUT_OF_"),
+    "RESOURCE_EXHAUSTED",
+    "already in use",
+    "uplicate GPU",
+    "endezvous",
+    "open files",
+    "ead-only",
+    *("No route to", "nreachable", "aused by:", "uilding wheel", "UVA "),
+    "eval time =",
+    "hutdown is complete",
+    "Shutdown complete",
+    "hut down complete",
+    "racefully",
+    "Finished server",
 )
 """Every line that can matter holds one of these; `tests/test_signatures.py` checks the examples."""
 
@@ -127,7 +128,16 @@ def any_of(words: Sequence[bytes]) -> bytes:
 
 
 KEYWORDS = re.compile(any_of([word.encode() for word in _KEYWORDS]))
-_ANSWERED = re.compile(rb'"POST /\S* HTTP/[\d.]+" 200\b')
+_WORK = (
+    re.compile(rb'"POST /\S* HTTP/[\d.]+" 200\b'),
+    # Ray Serve, transformers' trainer, llama.cpp, Ollama.
+    re.compile(rb"__CALL__ OK [\d.]+ms"),
+    re.compile(rb"'train_runtime': [\d.]+"),
+    re.compile(rb"request: POST /\S* \S+ 200\b"),
+    re.compile(rb'\[GIN\] [^\n|]{1,40}\| 200 \|[^\n]{1,100}POST +"/api/(?:chat|generate|embed)'),
+)
+"""Requests that were answered, in the words of servers, and what trainers end with; each begins with a literal, to be fast."""
+_UNFINISHED_BAR = re.compile(rb"Processed prompts:\s+\d{1,2}%")
 _FULL_BAR = re.compile(rb"100%\|(?:\xe2\x96\x88)+\| (?P<count>\d+)/(?P=count) ")
 _START_UP = re.compile(rb"Captur|Load|Compil|Fetch|Download")
 _TITLE_BYTES = 100
@@ -147,6 +157,8 @@ _LEVEL_OF_LETTER = {
 }
 _COLLECTOR = re.compile(
     r"\s*│ ?|(?:> ?)+(?=\S)|-->|[A-Za-z][\w.-]* +\| "  # a terminal's table, quotations, docker compose
+    r"|\[(?!rank\d)[a-z][\w.-]{1,40}\]: |rank\d+: (?=\s*\S)"  # a launcher's name of the service or process
+    r"|(?: {2})+\| ?| *\+ Exception Group (?=Traceback)"  # a group of exceptions
     r"|\[(?:default\d+|pod/[^\]]+|\d+,\d+)\](?:<std\w+>)?:? ?"  # torchrun, kubectl, mpirun
     r"|\d{1,4}: "  # srun
     r"| {0,4}\| (?=\[\d{4}-|\(|[A-Z]{4,8} )"  # Buildkite
@@ -252,6 +264,7 @@ def split_prefixes(raw: str) -> Prefixed:
 class LogReader:
     """The lines of a log that hold a keyword, or all of them while `everything()` says so.
 
+    `unfinished_at` is the number of the last line with a progress bar of prompts that is not full.
     After the last line, `last` is the log's last line that is not blank, and `worked_at` the number
     of the last one that shows work being done, 0 for none: a request that was answered, or a progress
     bar that is full, but for those of the start-up. Such lines hold no keyword.
@@ -263,6 +276,7 @@ class LogReader:
         self._number = 1
         self.last: Line | None = None
         self.worked_at = 0
+        self.unfinished_at = 0
 
     def __iter__(self) -> Iterator[Line]:
         rest = b""
@@ -342,10 +356,12 @@ class LogReader:
             self.last = Line(number, _decode(content[start:][-LONGEST_LINE_BYTES:]))
 
     def _remember_work(self, block: bytes, first_number: int) -> None:
-        ends = [match.end() for match in _ANSWERED.finditer(block)][-1:]
+        ends = [end for work in _WORK for end in [each.end() for each in work.finditer(block)][-1:]]
         ends += [match.end() for match in _FULL_BAR.finditer(block) if _is_of_work(match)][-1:]
         if ends:
             self.worked_at = first_number + block.count(b"\n", 0, max(ends))
+        if bars := [match.end() for match in _UNFINISHED_BAR.finditer(block)]:
+            self.unfinished_at = first_number + block.count(b"\n", 0, bars[-1])
 
 
 def _is_of_work(bar: re.Match[bytes]) -> bool:

@@ -24,8 +24,8 @@ _NOISE = re.compile(
     r"|Trying to resume download|thrown while requesting (?:HEAD|GET) "
 )
 _NOISE_FROM_THE_START = re.compile(
-    # A stack of C++ belongs to the message above it.
-    r"frame #\d+: |Exception raised from \w+ at |Error in cpuinfo|Error while fetching .HF_TOKEN"
+    # A stack of C++ belongs to the message above it, the source of a `raise` to the one below it.
+    r"frame #\d+: |\s+(?:-+> ?)?(?:\d+ +)?raise [A-Za-z_]\w*\(|Exception raised from \w+ at |Error in cpuinfo|Error while fetching .HF_TOKEN"
     r"|Error while downloading from |Search for [`'](?:cuda|hip)Error"
     # Advice on errors that did not happen.
     r"|\W*(?:If|When|In case) you (?:get|see|encounter|run into|receive|are (?:seeing|getting))\b"
@@ -46,9 +46,10 @@ _WORKED = re.compile(
     r"|^Request throughput \(req/s\): +(?!0\.0+ *$)\d"
     r"|^=+ (?!.*\b(?:failed|errors?)\b).*\b\d+ passed\b.* in [\d.]+s|\b[1-9]\d* passed, 0 failed\b|^# Out of bounds values : 0 OK"
     r"|^\|.{1,300}± *\|? *[\d.]+ *\|$|^\[BENCHMARK\] .*\blatency\b|^Result is : VALID$"
+    r"|^llama_(?:perf_context_print|print_timings): +eval time = +[\d.]+ ms"
 )
-"""The results of `vllm bench throughput`, `latency` and `serve`, of pytest, nccl-tests, llama-bench, lm-eval,
-TensorRT-LLM and MLPerf."""
+"""The results of `vllm bench throughput`, `latency` and `serve`, of pytest, nccl-tests, llama-bench, llama.cpp,
+lm-eval, TensorRT-LLM and MLPerf."""
 _RESULTS = (
     "Throughput",
     "Avg latency",
@@ -58,13 +59,23 @@ _RESULTS = (
     "|",
     "[BENCHMARK]",
     "Result is",
+    "llama_p",
 )
 _READY = ("Application startup complete", "The server is fired up and ready to roll")
 """A server that waited for its engine: what was printed before did not stop it."""
 _ANSWERED = "Processed prompts: 100%"
 _STOP = re.compile(r"^KeyboardInterrupt$|\bSIG(?:TERM|INT)\b")
-_STOPPED = re.compile(r"^Application shutdown complete\b|remaining number of requests:? 0\b")
+_STOPPED = re.compile(
+    r"^Application shutdown complete\b|^Finished server process\b|remaining number of requests:? 0\b"
+    r"|Got KeyboardInterrupt, shutting down|\b[Ss]hut ?down (?:is )?complete\b|\b[Gg]racefully (?:stopped|shut down)\b"
+)
+_ENDINGS = ("omplete", "Finished server", "number of requests", "shutting down", "racefully")
 """What a person's Ctrl-C or SIGTERM is called, and the end of a server that had finished its work."""
+_ENDS = re.compile(
+    r"\*\*\* SIGTERM received at time=\d+|^zmq\.error\.(?:ContextTerminated|ZMQError: (?:Context was"
+    r" terminated|Socket operation on non-socket))"
+)
+"""What Ray's own processes, and threads with sockets, print when a driver that is done takes them along."""
 _GONE_AT_EXIT = re.compile(r"Engine core proc \S+ died unexpectedly")
 """What a client prints as well of an engine that ended before it did, when all was answered."""
 
@@ -120,9 +131,14 @@ def is_stop(text: str) -> bool:
     return _STOP.search(text) is not None
 
 
+def is_end_of_driver(text: str) -> bool:
+    """Whether a part of a program was told to end, as it is when the program is done."""
+    return _ENDS.search(text) is not None
+
+
 def is_clean_shutdown(text: str) -> bool:
     """Whether a server says that it ended in order."""
-    return _STOPPED.search(text) is not None
+    return any(word in text for word in _ENDINGS) and _STOPPED.search(text) is not None
 
 
 def is_end_of_engine(text: str) -> bool:

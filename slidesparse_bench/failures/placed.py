@@ -8,6 +8,7 @@ message, and weigh less (`Tier.PLACED`).
 from __future__ import annotations
 
 from slidesparse_bench.failures.signature import Signature, Tier
+from slidesparse_bench.failures.trace import IMPORTS_ANOTHER
 
 _NAME = r"(?:[A-Za-z_]\w*\.)*"
 _ANY = rf"^(?P<exception>{_NAME}_?[A-Z]\w*(?:Error|Exception))"
@@ -19,17 +20,19 @@ _REFUSES_WITHOUT_ASSERTING = _REFUSES.replace("|AssertionError", "")
 
 _GPUS = (
     r"(?:Hopper|Ampere|Blackwell|Turing|Volta|Ada(?: Lovelace)?\b|\b(?:SM|[Ss]m)(?: ?[<>]?= ?|[ _])?\d{2,3}[a-fx]?\b"
-    r"|(?:compute|device|CUDA|cuda|GPU) capability|[Cc]ompute [Cc]apability|(?:GPU|CUDA|SM|device) arch\w*"
-    r"|\b(?:GPU|SM|device) (?:version|generation|family|target)|\b(?:V|A|H|B)[12]00\b|gfx\d+|MI\d{3}[AX]?\b"
+    r"|(?:compute|device|CUDA|cuda|GPU) capability|[Cc]ompute [Cc]ap(?:ability)?\b|(?:GPU|CUDA|SM|device) arch\w*"
+    r"|\b(?:GPU|SM|device) (?:version|generation|family|target)|\b(?:V|A|H|B)[12]00\b|__?CUDA_ARCH__\b|\bCUDA_ARCH\b|gfx\d+|MI\d{3}[AX]?\b"
     r"|\b[CR]DNA ?\d?\b|\b\d+\.\d\+? arch\w*|\bwith capability \d+)"
 )
 _ONLY_SOME_GPUS = (
     rf"(?:[Oo]nly|[Rr]equires?|[Nn]eeds?|[Uu]nsupported|[Nn]ot? (?:yet |currently )?(?:supported|available"
     rf"|implemented|compatible|compiled)|(?:does|do)(?: not|n't) support|at least)\b.{{0,120}}?{_GPUS}"
-    rf"|{_GPUS}.{{0,80}}?(?:not supported|unsupported|required\b|or (?:newer|higher|later|above)"
+    rf"|{_GPUS}.{{0,80}}?(?:not (?:yet )?supported|unsupported|required\b|or (?:newer|higher|later|above)"
+    r"|(?:below|lower than|less than|older than) the (?:minimum|required)"
     rf"|only|too (?:low|old))"
+    r"|\b[Nn]o (?:supported |valid )?(?:compute capabilities|CUDA arch\w*|GPU arch\w*)\b"
     r"|not supported (?:on|by|for) (?:this|the current|your|current) (?:GPU|device|hardware|arch\w*)"
-    r"|(?:this|your|current) GPU (?:does not|doesn't|is not)"
+    r"|(?:this|your|current) GPU (?:does not|doesn't|is not)|\bGPU is too old\b"
     r"|(?:does|do)(?: not|n't) support (?:this|the current|your|current) (?:GPU|device|hardware|arch\w*)"
     # No version of FlashAttention runs on GPUs before Ampere.
     r"|[Uu]nsupported (?:FA|[Ff]lash[- ]?[Aa]ttention) version: None"
@@ -148,6 +151,8 @@ _BUILDING_ENGINE = frozenset(
 )
 _RUNNING_ENGINE = frozenset(
     {
+        *("forward_native", "forward_cuda", "forward_impl", "determine_num_available_blocks"),
+        *("_call_impl", "_wrapped_call_impl", "capture_model"),
         "run_busy_loop",
         "execute_model",
         "forward",
@@ -178,15 +183,13 @@ _COMPILING = frozenset(
     {
         *("_compile_and_create_adapter", "LowerAndLegalize", "OptimizeForTarget", "device_codegen"),
         *("generate_mlir", "generate_original_ir", "build_ir_module", "compile_and_cache"),
-        *(
-            "make_ir",
-            "make_ttir",
-            "make_ttgir",
-            "make_llir",
-            "make_ptx",
-            "make_cubin",
-            "ast_to_ttir",
-        ),
+        "make_ir",
+        "make_ttir",
+        "make_ttgir",
+        "make_llir",
+        "make_ptx",
+        "make_cubin",
+        "ast_to_ttir",
         *("aot_compile", "aot_compile_fullgraph", "standalone_compile", "compiler_interface.py"),
         *("compile_fx", "compile_fx_inner", "_call_user_compiler", "call_user_compiler"),
         *("codegen_and_compile", "compile_to_module", "fx_codegen_and_compile", "compile_to_fn"),
@@ -220,6 +223,12 @@ _WANTED = (
     r"(?!.*workspace)[^:]{0,40}?(?:not available|unavailable)\b|\b[Cc]ould not load the \w+ runtime|cuGetProcAddress\S* failed"
     r"|requested but (?:\w+ is )?unavailable|(?:current|installed) version of [`'\"]?[\w.-]+[`'\"]? (?:does not|doesn't|is not)"
     r"|\brequires? (?:CUDA|ROCm) support\b"
+    r"|\b(?:CUDA|ROCm|[Nn][Vv][Cc][Cc]|ptxas|[Nn]inja|[Cc][Mm]ake|gcc|g\+\+|C(?:\+\+)? compiler|NVML|libcuda\S*|cuDNN)"
+    r" (?:(?:(?:was|is|could) )?not (?:be )?|cannot (?:be )?)found|\b(?:[Nn]inja|nvcc|cmake|gcc|ptxas) is required\b"
+    r"|\b(?:[Ll]ibrary|[Hh]eaders?|[Tt]oolkit|[Cc]ompiler|[Ee]xecutable) (?:\S+ )?(?:was |is |are )?not found\b|\bnot installed\b"
+    r"|(?:[Cc]annot|[Cc]ould not|[Cc]ouldn't|[Uu]nable to|[Ff]ailed to) (?:find|locate)"
+    r" (?:any |the |a )?(?:CUDA\b(?! (?:graph|device|error))|ROCm|[Nn][Vv][Cc][Cc]|ptxas|ninja|cmake|gcc|g\+\+|C(?:\+\+)? compiler|NVML|libcuda)"
+    r"|[Uu]nable to determine (?:the )?CUDA version|[Ff]ailed to load the backend extension"
     r"|functions (?:unavailable|not installed)|\b[A-Z]+_(?:HOME|PATH|ROOT)\b.{0,40}(?:not set|unset|not found)"
 )
 """How a missing or too old package, compiler or driver is asked for."""
@@ -254,6 +263,33 @@ PLACED = (
         hint="Only some GPUs are accepted: {message}",
     ),
     Signature(
+        id="error_names_gpu",
+        failure_class="unsupported_arch",
+        needles=(
+            "GPU",
+            "apability",
+            "compute cap",
+            "arch",
+            "Arch",
+            "ARCH",
+            "sm_",
+            "SM",
+            "gfx",
+            "hardware",
+            *("Hopper", "Ampere", "Blackwell", "Turing", "Volta", "Ada"),
+        ),
+        tier=Tier.STATED,
+        # Of programs that have no exceptions.
+        pattern=rf"^(?:(?:(?:(?:[Ff]atal )?[Ee]rror|ERROR|FATAL|[Ff]ailed)"
+        rf"\b[^:]{{0,60}}: |(?:time=\S+ )?level=(?:ERROR|error) .*msg=\"|(?=(?:Your |This |The )?(?:GPU|CUDA) ))"
+        rf"(?!.{{0,400}}(?:[Ff]all|[Uu]sing |instead|[Dd]isabl|[Ww]arn|[Dd]efault))"
+        rf"(?P<message>.{{0,200}}?(?:{_ONLY_SOME_GPUS}).*)"
+        # The first words of containers of NVIDIA's.
+        r"|Detected .{1,60} GPU, which (?:is|may) not (?:be )?(?:yet )?(?:be )?supported|No supported GPU\(s\) detected)",
+        example="Error: Could not start backend: cuda compute cap 61 is not supported",
+        hint="Only some GPUs are accepted: {message}",
+    ),
+    Signature(
         id="architecture_expected",
         failure_class="unsupported_arch",
         needles=("arch", "sm_", "compute_"),
@@ -276,6 +312,20 @@ PLACED = (
         hint="Only some GPUs are accepted: {message}",
     ),
     Signature(
+        id="exception_while_importing",
+        failure_class="driver_or_env",
+        needles=("",),
+        within=frozenset({IMPORTS_ANOTHER}),
+        tier=Tier.PLACED,
+        ends_traceback=True,
+        # One package calls what another one's version does not have, or does not have any more.
+        pattern=r"^(?:[A-Za-z_]\w*\.)*(?P<exception>\w*(?:Error|Exception))(?:: (?P<message>(?!.*(?:CUDA|HIP) error).*))?$",
+        example='Traceback (most recent call last):\n  File "/opt/bin/serve", line 3, in <module>\n    import transformers\n  File "/opt/site-packages/transformers/integrations/hub_kernels.py", '
+        'line 89, in <module>\n    "cuda": LayerRepository(\n  File "/opt/site-packages/kernels/layer.py", line 76, '
+        'in __init__\n    raise ValueError("Either a revision")\nValueError: Either a revision',
+        hint="Two installed packages do not fit each other: importing one raised {exception}.",
+    ),
+    Signature(
         id="native_assertion_refuses",
         failure_class="unsupported_config",
         needles=("ssertion failed: ", "CHECK failed", "heck failed"),
@@ -293,17 +343,15 @@ PLACED = (
         id="package_wanted",
         failure_class="driver_or_env",
         needles=(
-            *(
-                "install",
-                "ersion",
-                "import",
-                "ompiled",
-                "built",
-                "build",
-                "pgrade",
-                " loaded",
-                "_HOME",
-            ),
+            "install",
+            "ersion",
+            "import",
+            "ompiled",
+            "built",
+            "build",
+            "pgrade",
+            " loaded",
+            "_HOME",
             *(
                 "_PATH",
                 "_ROOT",
@@ -316,6 +364,7 @@ PLACED = (
                 "ailed to load",
                 "etup failed",
                 "cuGetProc",
+                *(" find ", " locate ", "determine", "not found", "cannot found"),
             ),
         ),
         tier=Tier.PLACED,
@@ -480,8 +529,7 @@ PLACED = (
         raised_in=r"/torch/distributed/(?!elastic|tensor)|/pynccl|/ray/util/(?:collective|placement)",
         pattern=rf"^{_NAME}(?:RuntimeError|ValueError|Dist\w+Error): (?P<message>.+)",
         example=_FRAME.format("/opt/torch/distributed/rendezvous.py", "_env_rendezvous", "raise")
-        + "ValueError: Error initializing torch.distributed using env:// rendezvous: environment "
-        "variable RANK expected, but not set",
+        + "ValueError: rank 3 does not belong to a world of 2",
         hint="Setting up or using the process group failed: {message}",
     ),
     Signature(

@@ -19,6 +19,7 @@ from slidesparse_bench.failures.noise import (
     HARMLESS_LEVELS,
     is_all_answered,
     is_clean_shutdown,
+    is_end_of_driver,
     is_end_of_engine,
     is_noise,
     is_raised_at_exit,
@@ -50,6 +51,7 @@ _WRAPPER = re.compile(
     r"|died with exit code|API server (?:process )?\S+ (?:exited|closed)|Worker \S+ failed to initialize"
     r"|Error raised in subprocess|See root cause above|(?:Coordinator process|thread) (?:failed|died) during startup"
     r"|DPEngineCore proc|ExecutorDied|leader process.*died|Server process (?:exited|died)"
+    r"|ExceptionGroup: "
     # An exception that could not be raised again, for want of its arguments.
     r"|(?:Error|Failed|Exception)\.__init__\(\) missing \d+ required"
 )
@@ -75,6 +77,15 @@ _NCCL_GIVES_A_REASON = re.compile(
 )
 _PARDONED = (Tier.CLUE, Tier.STATED)
 """What is nothing in a run that goes on."""
+
+_LINK = re.compile(r" {4,}(?:\d+: )?(?P<message>\S.*)")
+_LINKED = "InternalError: "
+_MOST_LINKS = 20
+"""What stands below `Caused by:`, each cause deeper than the one before."""
+
+_INSTALLS = "uilding wheel"
+_INSTALLING = "<installing>"
+"""What pip says, and the name that signatures know it by."""
 
 _AFTER_KV_CACHE = frozenset(
     {
@@ -170,11 +181,12 @@ class _Scanner:
         self._answered = False
         self._shut_down = False
         self._wrapped_by = ""
+        self._caused_at = 0
         self._tuning = Tuning()
         self._reason = Reason()
 
     def run(self, stream: BinaryIO) -> Scan:
-        reader = LogReader(stream, lambda: self._tracebacks.any_open or self._reason.is_awaited)
+        reader = LogReader(stream, self._reads_everything)
         flood = None
         for line in reader:
             if flood is not None:
@@ -188,25 +200,46 @@ class _Scanner:
         self._pardon(reader.worked_at)
         if reader.worked_at and self._shut_down:
             self._pardon_stop()
+        elif self._answered and reader.worked_at >= reader.unfinished_at:
+            self._pardon_end_of_driver(reader.worked_at)
         if self._scan.cause is not None:
             self._scan.cause = self._settle(self._scan.cause)
         return self._scan
+
+    def _reads_everything(self) -> bool:
+        return self._tracebacks.any_open or self._reason.is_awaited or self._caused_at > 0
 
     def _pardon(self, worked_at: int) -> None:
         """What went on after an error that nothing is known of, or that was only named, was not
         stopped by it."""
         cause = self._scan.cause
         if cause is not None and cause.tier in _PARDONED and cause.line.number < worked_at:
-            self._scan.alarm, self._scan.cause = self._scan.alarm or cause.line, None
+            self._survive(cause)
         error = self._scan.last_error
         if self._scan.cause is None and error is not None and error.number < worked_at:
             self._scan.alarm, self._scan.last_error = self._scan.alarm or error, None
+
+    def _survive(self, cause: Finding) -> None:
+        """What was taken for the cause did not stop the run: an alarm."""
+        self._scan.alarm, self._scan.cause = self._scan.alarm or cause.line, None
 
     def _pardon_stop(self) -> None:
         """A server that had answered, was asked to stop and ended in order did its work."""
         cause = self._scan.cause
         if cause is not None and cause.tier is Tier.INTERRUPTED and is_stop(cause.prefixed.text):
-            self._scan.alarm, self._scan.cause = self._scan.alarm or cause.line, None
+            self._survive(cause)
+            self._scan.worked = True
+
+    def _pardon_end_of_driver(self, worked_at: int) -> None:
+        """A driver whose prompts were all answered did its work, whatever its parts print when it ends."""
+        cause = self._scan.cause
+        if (
+            cause is not None
+            and cause.tier in (Tier.INTERRUPTED, Tier.CONSEQUENCE)
+            and cause.line.number > worked_at
+            and is_end_of_driver(cause.prefixed.text)
+        ):
+            self._survive(cause)
             self._scan.worked = True
 
     def _take(self, line: Line) -> None:
@@ -224,6 +257,7 @@ class _Scanner:
         if process and process.startswith(("TP", "DP", "PP", "EP")):
             process = ""
         printer = f"{process} {prefixed.level}"
+        prefixed = self._as_exception(line, prefixed)
         inside, ends_traceback = self._tracebacks.follow(printer, prefixed.text)
         if inside:
             return
@@ -247,6 +281,17 @@ class _Scanner:
         self._look_for_cause(line, prefixed, place)
         if self._reason.is_told_by(printer, line.number, prefixed.text):
             self._take_reason(line, prefixed)
+
+    def _as_exception(self, line: Line, prefixed: Prefixed) -> Prefixed:
+        """A link of the chain below an error of Rust in the form of an exception that has no place."""
+        if prefixed.text == "Caused by:":
+            self._caused_at = line.number
+        elif self._caused_at and (link := _LINK.match(prefixed.text)):
+            if 0 < line.number - self._caused_at <= _MOST_LINKS:
+                return prefixed._replace(text=f"{_LINKED}{link['message']}")
+        elif prefixed.text:
+            self._caused_at = 0
+        return prefixed
 
     def _ends_traceback(self, printer: str, text: str, ends_one: bool) -> bool:
         """Whether the line ends a traceback, or says what the exception on the line before it wraps."""
@@ -277,6 +322,8 @@ class _Scanner:
         stated = log_facts(text)
         if stated and (self._scan.cause is None or "built_for" in stated):
             self._scan.log_facts |= stated
+        if _INSTALLS in text:
+            self._phase = self._phase | {_INSTALLING}
         if is_result(text):
             self._scan.worked, self._scan.cause = True, None
         self._answered = self._answered or is_all_answered(text)
@@ -404,7 +451,7 @@ def _match(line: Line, prefixed: Prefixed, place: Place, limit: Tier) -> Finding
         if signature.tier > limit and not is_bug:
             return None  # of many equal lines only the first counts
         quoted = _WRAPPER.search(text) is not None
-        if quoted and is_bug:
+        if is_bug and (quoted or text.startswith(_LINKED)):
             continue
         if is_noise(text):
             return None

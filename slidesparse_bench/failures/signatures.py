@@ -39,15 +39,13 @@ LOADING_WEIGHTS = frozenset(
 
 RUNNING_MODEL = frozenset(
     {
-        *(
-            "forward",
-            "_call_impl",
-            "_wrapped_call_impl",
-            "generate",
-            "execute_model",
-            "step",
-            "backward",
-        ),
+        "forward",
+        "_call_impl",
+        "_wrapped_call_impl",
+        "generate",
+        "execute_model",
+        "step",
+        "backward",
         *("profile_run", "_dummy_run", "capture", "capture_model", "warmup", "warm_up"),
         *("initialize_kv_cache", "initialize_cache", "_allocate_kv_cache"),
     }
@@ -226,11 +224,12 @@ _HOST_MEMORY = (
             "roup out of memory",
             "OOMKilled",
             "low on resource: memory",
-            "the OOM killer",
+            *("OOM killer", "OOM-killer", "memory limit"),
         ),
         pattern=r"Killed process (?P<pid>\d+)(?: \((?P<process>[^)]*)\))?(?:.*?anon-rss:"
         r"(?P<resident_gib>\d+ ?kB))?|oom-kill:|oom_kill_process|[Cc]group out of memory"
         r"|oom[-_]kill event|OOMKilled|low on resource: memory|unit has been killed by the OOM killer"
+        r"|\bwas killed by the (?:kernel(?:'s)? )?OOM[- ]killer|exceeded its (?:local )?memory limit"
         r"|Failed with result 'oom-kill'",
         example="[90211.113412] Out of memory: Killed process 3120 (VLLM::EngineCor) "
         "total-vm:98304000kB, anon-rss:62014200kB, file-rss:2048kB, shmem-rss:0kB",
@@ -258,8 +257,9 @@ _HOST_MEMORY = (
     Signature(
         id="shared_memory",
         failure_class="oom_host",
-        needles=("dev/shm", "shared memory", "No space left on device"),
-        pattern=r"write to file </(?:psm_|torch_\d).*No space left on device|No space left on device.*?'?/?(?:psm_|torch_\d|sem[.-]|nccl-|pym-|shm)"
+        needles=("dev/shm", "shared memory", "No space left on device", "nsufficient space in"),
+        # The files of NCCL that make segments of it have it in their names.
+        pattern=r"\bshm\w*\.cc:\d+ .*No space left on device|write to file </(?:psm_|torch_\d).*No space left on device|No space left on device.*?'?/?(?:psm_|torch_\d|sem[.-]|nccl-|pym-|shm)"
         r"|insufficient shared memory \(shm\)|failed to extend /dev/shm/"
         r"|/dev/shm.*No space left on device|No space left on device.*/dev/shm"
         r"|unable to (?:open|write to|mmap|resize|allocate).*shared memory"
@@ -334,6 +334,55 @@ _HOST_MEMORY = (
         example="OSError: [Errno 12] Cannot allocate memory",
     ),
     Signature(
+        id="host_memory_refused",
+        failure_class="oom_host",
+        needles=(
+            "emory",
+            " RAM",
+            "HOST_MEM",
+            "ObjectStoreFull",
+            "alloc_buffer",
+            "alloc_cpu",
+            "MEMLIMIT",
+            "systemd-oomd",
+        ),
+        # Programs that count before they ask: SGLang, Ollama, vLLM's swap space, Ray's object store; compilers,
+        # Rust, Go and Node when they did ask.
+        pattern=r"(?:(?:[Nn]ot enough|[Ii]nsufficient|[Oo]ut of) (?:available |free |total )?|\b[Nn]o (?:available |free ))(?:[Hh]ost|CPU|[Ss]ystem"
+        r"|[Pp]hysical|[Mm]ain|[Vv]irtual) (?:memory|RAM)\b|(?:[Nn]ot enough|[Ii]nsufficient|[Oo]ut of) (?:free )?RAM\b"
+        r"|requires? more (?:system|host|CPU) memory|\b(?:[Hh]ost|CPU|[Ss]ystem) (?:memory|RAM) (?:is )?(?:exhausted"
+        r"|insufficient|not enough)|exceeds? (?:the )?(?:available|total|free) (?:host|CPU|system) (?:memory|RAM)"
+        r"|^[\w.]*Error: (?:[Tt]oo large swap space|.*\bnot enough memory on (?:the )?host\b)|_OUT_OF_HOST_MEMORY\b"
+        r"|\bObjectStoreFullError\b|^memory allocation of \d+ bytes failed|^fatal error: runtime: out of memory"
+        r"|JavaScript heap out of memory|\bout of memory allocating \d+ bytes after|virtual memory exhausted"
+        r"|\bggml_aligned_malloc: insufficient memory|cpu_buffer_type_alloc_buffer: failed to allocate|enforce fail at alloc_cpu"
+        r"|systemd-oomd\[\d+\]: Killed|^Killed .* due to memory pressure|\bcondition: \[MemoryPressure\]|unable to allocate CPU\w* buffer"
+        r"|[Ee]xceeded (?:job|step) memory limit|\bTERM_MEMLIMIT\b",
+        example="ValueError: Not enough host memory available. Requesting 40.00 GB but only have 31.87 GB free. "
+        "Please reduce the size of the hierarchical cache.",
+        hint="The host has less memory free than the program wants.",
+    ),
+    Signature(
+        id="no_space_for_shared_memory",
+        failure_class="oom_host",
+        needles=("o space left on device",),
+        # What these functions and files make lies in /dev/shm.
+        within=frozenset(
+            {
+                "shared_memory.py",
+                "shm_broadcast.py",
+                "shm_object_storage.py",
+                "synchronize.py",
+                *("share_memory_", "_share_filename_cpu_", "_new_shared", "reduce_storage"),
+            }
+        ),
+        pattern=r"[Nn]o space left on device",
+        example='Traceback (most recent call last):\n  File "/usr/lib/python3.12/multiprocessing/synchronize.py", '
+        "line 57, in __init__\n    sl = self._semlock = _multiprocessing.SemLock(\nOSError: [Errno 28] No space "
+        "left on device",
+        hint="Shared memory (/dev/shm) is full; it is host memory with a limit of its own.",
+    ),
+    Signature(
         id="compiler_killed",
         failure_class="oom_host",
         needles=("Killed",),
@@ -358,7 +407,7 @@ _HOST_MEMORY = (
         needles=("Killed", "ignal 9", "SIGKILL", "-9", " 137", "(137)"),
         tier=Tier.EXIT_CODE,
         pattern=r"(?:^|: line \d+: +\d+ )Killed\b|exit ?code\s*:?\s*\(?-9\b|'[\w.-]+': -9\b"
-        r"|[Ss]ignal 9\b|\bSIGKILL\b|[Ee]xit(?:ed with)? (?:[Cc]ode|status):? {1,8}137\b|\bExited \(137\)",
+        r"|[Ss]ignal 9\b|\bSIGKILL\b|[Ee]xit(?:ed with)? (?:[Cc]ode|status):?(?: is)? {1,8}137\b|\bExited \(137\)",
         example="RuntimeError: Engine core initialization failed. See root cause above. "
         "Failed core proc(s): {'EngineCore_DP0': -9}",
         hint="A process was killed with signal 9 and printed nothing: as a rule the kernel ran "
@@ -425,6 +474,22 @@ _TORCH_OOM_TEXT = (
 )
 
 _DEVICE_MEMORY = (
+    Signature(
+        id="no_memory_for_a_context",
+        failure_class="gpu_memory_busy",
+        needles=("out of memory",),
+        # A process that has put nothing on the device yet cannot have filled it.
+        within=frozenset({"set_device", "_lazy_init"}),
+        never_within=LOADING_WEIGHTS | RUNNING_MODEL,
+        ends_traceback=True,
+        raised_in=r"/torch/cuda/__init__\.py$",
+        pattern=r"CUDA error: out of memory",
+        example='Traceback (most recent call last):\n  File "/opt/vllm/v1/worker/gpu_worker.py", line 231, in init_device\n'
+        "    torch.cuda.set_device(self.device)\n"
+        '  File "/opt/torch/cuda/__init__.py", line 567, in set_device\n    torch._C._cuda_setDevice(device)\n'
+        "torch.AcceleratorError: CUDA error: out of memory",
+        hint="Not even a CUDA context fitted: others hold the memory.",
+    ),
     Signature(
         id="load_model_out_of_memory",
         failure_class="oom_weights",
@@ -722,7 +787,8 @@ _MEMORY_BUSY = (
         failure_class="gpu_memory_busy",
         needles=("other process",),
         tier=Tier.PLACED,
-        pattern=r"^(?:[\w.]*(?:Error|Exception): .{0,80}?)?(?:The )?(?:GPU|[Dd]evice)(?: \d+)?(?:'s)? (?:memory )?is "
+        pattern=r"^[\w.]*(?:Error|Exception): .*\b(?:an)?other process(?:es)? (?:is|are) (?:already |currently )?(?:using|holding|occupying)"
+        r"|^(?:[\w.]*(?:Error|Exception): .{0,80}?)?(?:The )?(?:GPU|[Dd]evice)(?: \d+)?(?:'s)? (?:memory )?is "
         r"(?:already |currently |still )*(?:in use|used|occupied|held) by (?:an)?other process",
         example="RuntimeError: GPU memory is already in use by other processes: 40.1 GiB of 47.5 GiB",
     ),
@@ -1239,6 +1305,7 @@ _ENVIRONMENT = (
             "busy or unavailable",
             "Failed to infer device type",
             "NVMLError",
+            "NVMLLibraryMismatchError",
             "library version mismatch",
             "Failed to initialize NVML",
             "CUDA driver initialization failed",
@@ -1259,11 +1326,18 @@ _ENVIRONMENT = (
             "is not active",
             "_VISIBLE_DEVICES contains more",
             "with base 10: '",
+            "API mismatch",
+            "find a",
+            "cudaGetDeviceCount",
+            "/dev/nvidia",
+            "/dev/kfd",
+            "/dev/dri",
+            *("compiled without", "built without"),
         ),
         pattern=r"Found no NVIDIA driver|No CUDA GPUs are available|no CUDA-capable device"
         r"|Torch not compiled with CUDA|CUDA unknown error|invalid device ordinal"
         r"|system not yet initialized|busy or unavailable|Failed to infer device type"
-        r"|NVMLError_\w+: |Driver/library version mismatch|Failed to initialize NVML"
+        r"|NVMLError_\w+: |NVMLLibraryMismatchError|Driver/library version mismatch|Failed to initialize NVML"
         r"|CUDA driver initialization failed|Device string must not be empty"
         r"|could not select device driver|nvidia-container-cli: .*error|No HIP GPUs are available|cuDNN version incompatibility"
         r"|couldn't communicate with the NVIDIA driver|torch\.cuda\.is_available\(\) is False"
@@ -1271,6 +1345,10 @@ _ENVIRONMENT = (
         r"|CUDA driver is a stub library)"
         # Torch's own checks of an index, and those of Triton, which counts the drivers that work.
         r"|^AssertionError: Invalid device id|CUDA call failed lazily at initialization"
+        r"|NVRM: API mismatch|(?:[Uu]nable to|[Cc]annot|[Cc]ould not) find (?:an? |any )(?:CUDA|GPU|NVIDIA)\b.{0,20}(?:device|GPU)"
+        r"|cudaGetDeviceCount (?:returned|failed)|(?:initializ\w+ CUDA|\bcuInit\b).{0,40}CUDA_ERROR_UNKNOWN"
+        r"|(?:[Uu]nable to|[Cc]ould not|[Cc]annot|[Ff]ailed to) (?:open|access) .{0,40}?/dev/(?:nvidia|kfd|dri)"
+        r"|\b(?:PyTorch|[Tt]orch|vLLM|llama\.cpp) was (?:compiled|built) without (?:CUDA|GPU|ROCm)"
         r"|\b\d+ active drivers? \(|Backend device '\w+' is not active|_VISIBLE_DEVICES contains more devices"
         # Devices that are named instead of counted.
         r"|^ValueError: invalid literal for int\(\) with base 10: '(?:MIG|GPU)-"
@@ -1279,6 +1357,43 @@ _ENVIRONMENT = (
         example="RuntimeError: Failed to infer device type, please set the environment variable "
         "`VLLM_LOGGING_LEVEL=DEBUG` to turn on verbose logging to help debug the issue.",
         hint="No usable GPU is visible to this process.",
+    ),
+    Signature(
+        id="cuda_not_on_this_system",
+        failure_class="driver_or_env",
+        needles=("CUDA error: ", "CUDA driver error: ", "CUDA_ERROR_", "cudaError"),
+        # What CUDA says of the operating system, of licences, MPS and libraries that it opens itself.
+        pattern=r"CUDA (?:driver |runtime )?error: (?P<message>OS call failed|MPS client |MPS server |the remote procedural call "
+        r"between the MPS|the hardware resources required to (?:create MPS|device connections)|device doesn't have valid"
+        r"|integrity checks failed|PTX JIT compiler library not found|shared object (?:symbol not found|initialization failed))"
+        r"|CUDA_ERROR_(?P<code>OPERATING_SYSTEM|DEVICE_UNAVAILABLE|DEVICE_NOT_LICENSED|SHARED_OBJECT_\w+"
+        r"|JIT_COMPILER_NOT_FOUND|MPS_\w+)\b|cudaError(?P<name>OperatingSystem|DevicesUnavailable|NoDevice"
+        r"|InsufficientDriver|SystemDriverMismatch|SystemNotReady|DeviceNotLicensed|JitCompilerNotFound|Mps\w+)\b",
+        example="torch.AcceleratorError: CUDA error: OS call failed or operation not supported on this OS",
+        hint="CUDA does not work on this system: {message}.",
+    ),
+    Signature(
+        id="feature_of_the_system",
+        failure_class="driver_or_env",
+        needles=("available", "requires "),
+        tier=Tier.PLACED,
+        pattern=r"^[\w.]*(?:RuntimeError|AssertionError|OSError): (?P<message>(?:UVA|UVM|(?:[Pp]in(?:ned)?|torch\.\w+\.)[ -]?memory\S*"
+        r"|(?:Sleep mode|cumem|xpumem) allocator|CUDA IPC|GPUDirect\S*|NVLink|P2P|[Hh]uge ?[Pp]ages|MemPool\S*"
+        r"|Fallback Gloo backend|[\w.]+ (?:library|driver|extension)) (?:is |are |APIs are )(?:not |un)available\b.*"
+        r"|.*\brequires (?:UVA|CUDA IPC|NVML|GPUDirect\S*)\b.*)",
+        example="RuntimeError: UVA is not available",
+        hint="This system does not offer it: {message}",
+    ),
+    Signature(
+        id="header_missing_at_installation",
+        failure_class="driver_or_env",
+        needles=(": fatal error: ",),
+        # Of a package that is built to be installed, not of a kernel that is built to run.
+        within=frozenset({"<installing>"}),
+        pattern=r": fatal error: (?P<header>\S+\.(?:h|hpp|cuh)): No such file or directory",
+        example="Building wheel for vllm (pyproject.toml): started\n"
+        "/opt/torch/include/ATen/cuda/CUDAContextLight.h:8:10: fatal error: cusparse.h: No such file or directory",
+        hint="A package could not be built: {header} is not installed.",
     ),
     Signature(
         id="container_not_created",
@@ -1322,13 +1437,21 @@ _ENVIRONMENT = (
             "Numpy is not available",
             "Descriptors cannot be created directly",
             " was removed in ",
-            *("FATAL: Module nvidia", "no runtime for", "nvidia-ctk"),
+            *("FATAL: Module nvidia", "no runtime for", "nvidia-ctk", "invalid runtime name"),
+            "DistributionNotFound",
+            "InvalidVersion: ",
+            "_ARRAY_API not found",
+            "compiled against ABI",
+            *("Unable to convert function return value", "failed without raising an exception"),
         ),
         pattern=r"^ModuleNotFoundError: No module named '(?P<package>[\w.]+)'"
         r"|PackageNotFoundError: (?P<missing>.+)|^(?:\w+\.)*ImportError: (?P<message>(?!.*circular import).+)"
         r"|numpy\.dtype size changed|VersionConflict: |Numpy is not available|^TypeError: Descriptors cannot be created directly"
         r"|^AttributeError: `np\.\w+` was removed in "
         # The kernel's module, and what gives GPUs to containers.
+        r"|unknown or invalid runtime name|^(?:[\w.]+\.)?(?:DistributionNotFound|InvalidVersion): |_ARRAY_API not found"
+        r"|module compiled against ABI|^TypeError: Unable to convert function return value"
+        r"|^SystemError: initialization of \S+ failed without raising"
         r"|FATAL: Module nvidia\S* not found|no runtime for \W?nvidia\W? is configured|nvidia-ctk\W* not found",
         example="ModuleNotFoundError: No module named 'compressed_tensors'",
         hint="The Python package {package} is not installed.",
@@ -1339,8 +1462,10 @@ _ENVIRONMENT = (
         needles=("AttributeError: ",),
         # In code that a compiler has generated it is a mistake of the compiler.
         never_within=frozenset({"_call_user_compiler", "call_user_compiler"}),
-        pattern=r"^AttributeError: (?:partially initialized )?module '(?P<module>(?:torch|triton|numpy"
-        r"|transformers|vllm|flash_attn|flashinfer|tokenizers|cutlass|ray)[\w.]*)' has no attribute",
+        pattern=r"^AttributeError: (?:partially initialized )?module '(?P<module>(?:torch\w*|triton|numpy"
+        r"|transformers|vllm|flash_attn\w*|flashinfer|tokenizers|cutlass|ray|pynvml|xformers|pydantic\w*|outlines|xgrammar"
+        r"|mistral_common|huggingface_hub|safetensors|cupy|numba|jax\w*|amdsmi|sgl_kernel|deep_gemm|deepspeed|accelerate|peft"
+        r"|bitsandbytes|cv2|PIL|pkgutil|pkg_resources|setuptools|collections|OpenSSL|google\.protobuf|starlette|fastapi|httpx)[\w.]*)' has no attribute",
         example="AttributeError: module 'torch.library' has no attribute 'infer_schema'",
         hint="A compiled library does not fit the others that are installed.",
     ),
@@ -1357,11 +1482,13 @@ _ENVIRONMENT = (
     Signature(
         id="program_missing",
         failure_class="driver_or_env",
-        needles=("not found", "bad interpreter"),
+        needles=("not found", "bad interpreter", "xec format error", "satisfies the requirement"),
         # Scripts try commands that they can do without.
         tier=Tier.STATED,
         pattern=r"^(?:\S*/)?(?:\S+\.sh|(?:ba|z|da)?sh): (?:(?:line )?\d+: )?(?P<program>[\w./+-]+): "
-        r"(?:(?:command )?not found$|(?P<interpreter>\S+): bad interpreter\b)",
+        r"(?:(?:command )?not found$|(?P<interpreter>\S+): bad interpreter\b)"
+        # A program of another architecture; a package that pip does not find.
+        r"|\b[Ee]xec format error\b|^(?:ERROR: )?Could not find a version that satisfies the requirement",
         example="run.sh: line 8: vllm: command not found",
         hint="The shell did not find {program}.",
     ),
@@ -1419,9 +1546,10 @@ _ENVIRONMENT = (
         failure_class="driver_or_env",
         needles=(
             *("Permission denied", "Too many open files", "Read-only file system", "new thread"),
-            *("Could not create or locate cache dir", "getpwuid(): uid not found"),
+            *("Could not create or locate cache dir", "getpwuid(): uid not found", "[Errno "),
         ),
-        pattern=r"(?:\[Errno 13\] |^PermissionError.*)Permission denied|Too many open files"
+        # Operations that the system or its file systems refuse, files that they lost.
+        pattern=r"^(?:OSError|BlockingIOError|PermissionError): \[Errno (?:1|5|8|11|23|26|37|38|40|95|116|121)\]|(?:\[Errno 13\] |^PermissionError.*)Permission denied|Too many open files"
         r"|Could not create or locate cache dir|getpwuid\(\): uid not found"
         r"|Read-only file system|can't start new thread",
         example="PermissionError: [Errno 13] Permission denied: '/root/.cache/vllm'",
@@ -1519,20 +1647,16 @@ _CONFIGURATION = (
             "error: argument",
             "handling argument",
             ": error: ",
-            *(
-                "No such option",
-                "No such command",
-                "Invalid value for",
-                "Missing option",
-                "Missing argument",
-            ),
+            "No such option",
+            "No such command",
+            "Invalid value for",
+            "Missing option",
+            "Missing argument",
             "unexpected extra argument",
-            *(
-                "error: unexpected argument",
-                "error: invalid",
-                "error: the argument",
-                "error: the following",
-            ),
+            "error: unexpected argument",
+            "error: invalid",
+            "error: the argument",
+            "error: the following",
         ),
         pattern=r"TypeError: (?:Async)?(?:EngineArgs|LLM)\b.*got an unexpected keyword argument "
         r"'(?P<argument>\w+)'|error: unrecognized arguments: (?P<arguments>.+)"
@@ -1873,8 +1997,11 @@ _DISTRIBUTED = (
             "atchdog",
             "heartbeat timed out",
             *("within timeout", "become ready within", "RendezvousTimeoutError"),
+            *("imed out waiting ", "DeepEP"),
         ),
+        # Gloo's collectives have a limit of their own.
         pattern=r"RPC call to (?P<call>\w+) timed out|Timed out waiting for (?:new )?engine core"
+        r"|[Tt]imed out waiting \d+ ?ms for \w+ operation|\bDeepEP\b.{0,60}\btime ?out\b"
         r"|Did not receive response from front-end|launch timed out and was terminated"
         r"|[Hh]eartbeat (?:monitor )?timed out|Engine iteration timed out|^Timeout \(\d+:\d\d:\d\d"
         r"|timeout: sending signal|[Ww]atchdog got stuck for"
@@ -1906,6 +2033,39 @@ _DISTRIBUTED = (
         "torch.distributed.DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:3690, remote "
         "process exited or there was a network error, NCCL version 2.27.5",
         hint="Another rank disappeared; its own log lines were not found.",
+    ),
+    Signature(
+        id="name_of_a_host",
+        failure_class="nccl_or_distributed",
+        needles=("gaierror",),
+        within=frozenset(
+            {"init_process_group", "rendezvous.py", "parallel_state.py", "distributed_c10d.py"}
+        ),
+        pattern=r"^socket\.gaierror: (?P<message>.+)",
+        example='Traceback (most recent call last):\n  File "/opt/torch/distributed/rendezvous.py", line 189, in '
+        "_create_c10d_store\n    return TCPStore(\nsocket.gaierror: [Errno -2] Name or service not known",
+        hint="Setting up or using the process group failed: {message}",
+    ),
+    Signature(
+        id="node_of_ray_gone",
+        failure_class="nccl_or_distributed",
+        needles=(
+            "node has died",
+            "heartbeats",
+            "NodeDied",
+            "RayletDied",
+            "OwnerDied",
+            "node it was running on",
+            *("raylet", "Raylet", "GCS", "RaySystemError"),
+        ),
+        tier=Tier.CONSEQUENCE,
+        pattern=r"died because its node has died|missed too many heartbeats|missing too many heartbeats"
+        r"|\b(?:NodeDied|LocalRayletDied|OwnerDied)Error\b|the node it was running on (?:is dead|has died|failed)"
+        r"|(?:[Uu]nable|[Ff]ailed) to (?:register|connect) (?:\w+ )?(?:with|to) (?:the )?(?:local )?[Rr]aylet|raylet because it is dead"
+        r"|(?:[Uu]nable|[Ff]ailed) to connect to (?:the )?GCS|\bGCS (?:server )?(?:is )?(?:unreachable|unavailable|not reachable)"
+        r"|\bRaySystemError: System error: .*(?:[Cc]onnect|[Uu]navailable|[Rr]aylet)",
+        example="The actor died because its node has died. Node Id: 4f2c01d97b",
+        hint="A node of the cluster disappeared; its own log lines were not found.",
     ),
     Signature(
         id="infiniband",
@@ -1940,9 +2100,10 @@ _DISTRIBUTED = (
             "ncclInvalid",
             "ncclUnhandledCudaError",
             "RCCL error",
+            "nccl",
         ),
         pattern=r"R?NCCL [Ee]rror(?: \d+)?(?:(?: in)?:| \S+:\d+) ?(?P<message>.*)|RCCL error"
-        r"|nccl(?:System|Internal|InvalidUsage|UnhandledCuda)Error",
+        r"|\bnccl[A-Z]\w*(?:\(.{0,200}\))? (?:has )?failed\b|nccl(?:System|Internal|InvalidUsage|UnhandledCuda)Error",
         example="(VllmWorker rank=1 pid=4244) ERROR 01-26 10:00:00 [multiproc_executor.py:511] "
         "RuntimeError: NCCL error: unhandled system error (run with NCCL_DEBUG=INFO for details)",
         hint="NCCL reported: {message}.",
@@ -1980,44 +2141,61 @@ _DISTRIBUTED = (
             "Failed to connect to GCS",
             "running Ray instance",
             "Duplicate GPU detected",
+            *("NVSHMEM", "onnectFullMesh failed", "[Errno 1", "ORTE daemon"),
             "NCCL WARN Bootstrap",
             "nvshmem",
             "TCPStore",
             "process group has not been initialized",
             *("group is", "group already", "environment is not initialized"),
             *("endezvous", "already in use", "in Ray cluster", "DP master node"),
-            *(
-                "in a placement group",
-                "Ray is not initialized",
-                "find open port",
-                "127.0.0.1 nor ::1",
-            ),
+            "in a placement group",
+            "Ray is not initialized",
+            "find open port",
+            "127.0.0.1 nor ::1",
             "ORTE was unable",
+            "PMIX ERROR",
+            "MPI_",
+            "ibv_",
+            "mlx",
+            "initializing torch.distributed",
+            "node_ip_address.json",
             "UCX  ERROR",
             "NIXL_ERR_",
-            *(
-                "rendezvous",
-                "peer access",
-                "peer mapping",
-                "not part of group",
-                "unique IP address",
-            ),
+            "rendezvous",
+            "peer access",
+            "peer mapping",
+            "not part of group",
+            "unique IP address",
         ),
         pattern=r"^[\w.]*Error: (?!.*(?:[Tt]imed? ?out|env://)).*\brendezvous\b|peer (?:access|mapping)\b.*\b(?:not supported|exhausted|not enabled)"
         r"|DistBackendError|DistNetworkError|DistStoreError|server socket has failed to "
         r"listen|[Aa]ddress already in use|[Gg]loo connect\w* failed|\bmakeDeviceFor(?:Hostname|Interface)\b|Error: \[\S*/gloo/\S+:\d+\] (?!.*[Tt]imed? ?out)|gloo/transport/.*(?:timed out"
         r"|[Ee]rror)|Failed to connect to GCS|Could not find any running Ray instance"
-        r"|Duplicate GPU detected|NCCL WARN Bootstrap|nvshmem\w*.{0,40}fail"
+        r"|Duplicate GPU detected|NCCL WARN Bootstrap|(?:nvshmem|NVSHMEM)\w*.{0,40}fail"
         r"|nvshmem/\S+:\d+: (?:non-zero status|NULL value)|TCPStore.{0,40}(?:fail|refused)"
         r"|process group has not been initialized|\bgroup (?:is )?(?:not|already) initialized"
         r"|distributed environment is not initialized|\bRendezvous(?!Timeout|GracefulExit)\w*Error: "
         r"|\bport:? \S+ (?:is )?already in use\b|^[\w.]*Error: No .{1,40} found in Ray cluster"
         r"|The DP master node .* is missing|driver node id \S+ is not included in a placement group"
         r"|Global rank \d+ is not part of group|Every node should have a unique IP address|Ray is not initialized although|Could not find open port after|Neither 127\.0\.0\.1 nor ::1 are bound"
+        r"|\b[Cc]onnectFullMesh failed|^OSError: \[Errno 1(?:01|13)\]|An ORTE daemon has unexpectedly failed"
+        r"|An error occurred in MPI_|\bmlx\d: .*got completion with error|Error initializing torch\.distributed using"
+        r"|PMIX ERROR: |\bMPI_Init\w* (?:has )?failed|\bibv_\w+ (?:call )?failed|find a `node_ip_address\.json` file"
         r"|ORTE was unable to|UCX  ERROR|NIXL_ERR_(?!NOT_FOUND)\w+|wait timeout after \d+ms|Cuda error \S*custom_all_reduce\.cuh?:\d+",
         example="torch.distributed.DistNetworkError: The server socket has failed to listen on any "
         "local network address. port: 29500, useIpv6: false, code: -98, name: EADDRINUSE, message: "
         "address already in use",
+    ),
+    Signature(
+        id="socket_of_the_store",
+        failure_class="nccl_or_distributed",
+        needles=("client socket has", "server socket", "ssh: connect to host"),
+        tier=Tier.STATED,
+        pattern=r"The client socket has timed out|The server socket (?:has failed|cannot be initialized on \S+ \(errno: (?!97\b))"
+        r"|^ssh: connect to host \S+ port \d+: ",
+        example="[E socket.cpp:1011] [c10d] The client socket has timed out after 600000ms while trying to connect to "
+        "(10.0.0.1, 29500).",
+        hint="The ranks did not reach one another.",
     ),
 )
 
@@ -2200,6 +2378,7 @@ _STOPPED = (
             "Terminated",
             "terminated by signal",
             "going down for",
+            "was terminated expectedly",
             "pot nterruption",
             "pot interruption",
             "nstance interruption",
@@ -2215,7 +2394,8 @@ _STOPPED = (
         r"|\b(?:[Rr]eceived|[Cc]aught|[Gg]ot) (?:exit |termination )?signal:? ?(?:15|2|1)\b"
         r"|\b[Ss]ignal [Rr]eceived: ?(?:15|2|1)\b|SignalException: Process \d+ got signal: (?P<signal>15|2|1)\b"
         r"|\bjob is (?:being )?preempted|DUE TO PREEMPTION|[Ss]pot (?:[Ii]nstance )?[Ii]nterruption"
-        r"|[Pp]reemption (?:notice|signal)|instance (?:was|is being|will be) (?:preempted|reclaimed)"
+        r"|[Pp]reemption (?:notice|signal)|(?:[Ii]nstance|[Nn]ode|VM|[Pp]od|[Mm]achine) (?:was|has been|is being|will be|got)"
+        r" (?:preempted|reclaimed)\b|node was terminated expectedly: received SIG"
         r"|going down for (?:reboot|power|system halt|halt|maintenance)|^Terminated\b"
         r"|: line \d+: +\d+ Terminated\b"
         r"|^slidesparse: the campaign is gone|Test interrupted!|测试被中断",
@@ -2330,7 +2510,8 @@ _PYTHON = (
         failure_class="python_bug",
         needles=("Error", "Exception"),
         tier=Tier.STATED,
-        pattern=r"^(?P<exception>(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception))(?:: (?P<message>.+)|$)",
+        pattern=r"^(?P<exception>(?!(?:\w+\.)*CancelledError)(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception))"
+        r"(?:: (?P<message>.+)|$)",
         example="AttributeError: 'NoneType' object has no attribute 'num_tokens'",
         hint="The log names {exception}, without its traceback.",
     ),

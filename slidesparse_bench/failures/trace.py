@@ -24,6 +24,10 @@ _NOTEBOOK = re.compile(r"\w+ {8,}$")
 _BOX_OPENS, _BOX_CLOSES = "╭", "╰"
 """Corners of the frame that the package rich draws around a traceback."""
 
+IMPORTS_ANOTHER = "<import of another package>"
+"""Among the frames when one installed package, while it was imported, called another that raised."""
+_PACKAGE = re.compile(r"/(?:site|dist)-packages/(?P<name>\w+)")
+
 MOST_PROCESSES = 256
 MOST_LINES = 5000
 """A traceback that does not end within so many lines of its process is given up."""
@@ -55,12 +59,15 @@ class Traceback:
     """The traceback that one process is printing, with every traceback chained to it.
 
     A chain adds to the same `frames`, because the outer functions often stand only in the later
-    parts. `indent` is how far the first line of it stands to the right; `is_flat` says that a
-    terminal or collector has cut the indentation off, `is_boxed` that a frame is drawn around it.
+    parts. `imported` is the file that was being imported last, if any. `indent` is how far the
+    first line of it stands to the right; `is_flat` says that a terminal or collector has cut the
+    indentation off, `is_boxed` that a frame is drawn around it.
     """
 
     frames: set[str] = field(default_factory=set)
     file: str = ""
+    imported: str = ""
+    ran_program: bool = False
     indent: int = 0
     is_open: bool = False
     is_chained: bool = False
@@ -69,6 +76,11 @@ class Traceback:
     is_flat: bool = False
     is_boxed: bool = False
     lines: int = 0
+
+    def calls_another(self) -> bool:
+        """Whether the innermost frame is of another installed package than the one being imported."""
+        outer, inner = _PACKAGE.search(self.imported), _PACKAGE.search(self.file)
+        return outer is not None and inner is not None and outer["name"] != inner["name"]
 
     def holds(self, text: str) -> bool:
         """Whether this line stands inside: frames, source lines, marks under them."""
@@ -104,6 +116,8 @@ class Tracebacks:
             return NOWHERE
         if not ends_traceback:
             return Place(traceback.frames)
+        if traceback.imported and traceback.calls_another():
+            traceback.frames.add(IMPORTS_ANOTHER)
         return Place(traceback.frames, traceback.file, True, traceback.raises)
 
     def follow(self, process: str, text: str) -> tuple[bool, bool]:
@@ -174,6 +188,10 @@ class Tracebacks:
             # Generated code has no file: whoever generated it raised the exception.
             if not file.startswith("<") or not traceback.file:
                 traceback.file = file
+                if frame["function"] == "<module>":
+                    # The first one is the program itself.
+                    traceback.imported = file if traceback.ran_program else ""
+                    traceback.ran_program = True
             if len(traceback.frames) < MOST_LINES:
                 traceback.frames.add(file.rpartition("/")[2])
                 traceback.frames.add((frame["function"] or "").strip())

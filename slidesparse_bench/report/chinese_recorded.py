@@ -312,6 +312,22 @@ RECORDED = {
         "NVIDIA 驱动早于所安装的 CUDA 构建的要求。"
     ),
     "No usable GPU is visible to this process.": "该进程看不到可用的 GPU。",
+    "CUDA does not work on this system: {message}.": "CUDA 在该系统上无法工作：{message}。",
+    "This system does not offer it: {message}": "该系统不提供所需的功能：{message}",
+    "A package could not be built: {header} is not installed.": (
+        "某个包无法构建：没有安装 {header}。"
+    ),
+    "Two installed packages do not fit each other: importing one raised {exception}.": (
+        "两个已安装的包互不匹配：导入其中一个时引发了 {exception}。"
+    ),
+    "Not even a CUDA context fitted: others hold the memory.": (
+        "连 CUDA 上下文都放不下：显存被其他进程占用。"
+    ),
+    "The host has less memory free than the program wants.": "主机的空闲内存少于程序所需。",
+    "A node of the cluster disappeared; its own log lines were not found.": (
+        "集群的一个节点消失；没有找到它自己的日志行。"
+    ),
+    "The ranks did not reach one another.": "各 rank 之间无法连通。",
     "A compiled library does not fit the others that are installed.": (
         "某个编译好的库与其他已安装的库不匹配。"
     ),

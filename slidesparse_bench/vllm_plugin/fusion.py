@@ -8,6 +8,7 @@ another version's expression is either found as it is there, or left alone.
 from __future__ import annotations
 
 import functools
+import operator
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from slidesparse_bench.vllm_plugin.ops import silu_and_mul_w8a8_gemm, w8a8_gemm
 
 INDUCTOR_HOOK = "post_grad_custom_post_pass"
 """Where Inductor, and so vLLM's `inductor_compile_config`, takes a pass."""
+_OPERANDS = ("raw", "x_scale", "w_scale")
 _WIDTH = 11
 """Of the traced example: a number that stands for nothing else in its graph."""
 
@@ -55,7 +57,9 @@ class SiluAndMulFusion(InductorPass):
 
     def uuid(self) -> str:
         """Part of the keys of compile caches."""
-        return str(self.hash_source(SiluAndMulFusion, _activation, _pattern.__wrapped__))
+        return str(
+            self.hash_source(SiluAndMulFusion, _activation, _is_output, _pattern.__wrapped__)
+        )
 
 
 def _activation(x: fx.Node) -> tuple[fx.Node, fx.Node, fx.Node, torch.dtype] | None:
@@ -65,11 +69,25 @@ def _activation(x: fx.Node) -> tuple[fx.Node, fx.Node, fx.Node, torch.dtype] | N
         match = _pattern(raw_dtype, dtype).match(x)
         if not pattern_matcher.is_match(match):
             continue
-        raw, width = match.kwargs["raw"], match.kwargs["width"]
-        shape = raw.meta["val"].shape
-        if raw.meta["val"].dtype == raw_dtype and shape[1] == 2 * width and width % 2 == 0:
-            return raw, match.kwargs["x_scale"], match.kwargs["w_scale"], dtype
+        raw, x_scale, w_scale = (match.kwargs[name] for name in _OPERANDS)
+        width = match.kwargs["width"]
+        if width % 2 == 0 and _is_output(raw, 0) and _is_output(x_scale, 1):
+            known = raw.meta["val"]
+            if (
+                known.dtype == raw_dtype
+                and known.shape[1] == w_scale.meta["val"].numel() == 2 * width
+            ):
+                return raw, x_scale, w_scale, dtype
     return None
+
+
+def _is_output(node: fx.Node, number: int) -> bool:
+    """Of one of our GEMMs."""
+    return (
+        node.target is operator.getitem
+        and node.args[1] == number
+        and node.args[0].target in (w8a8_gemm.default, silu_and_mul_w8a8_gemm.default)
+    )
 
 
 @functools.cache
@@ -84,5 +102,5 @@ def _pattern(raw_dtype: torch.dtype, dtype: torch.dtype) -> pattern_matcher.Patt
         return pattern_matcher.fwd_only(activation, [raw, *scales])
 
     return pattern_matcher.fx_to_pattern(
-        traced(), argnames=["raw", "x_scale", "w_scale"], scalar_workaround={"width": _WIDTH}
+        traced(), argnames=_OPERANDS, scalar_workaround={"width": _WIDTH}
     )

@@ -7,6 +7,7 @@ torch.compile, and safe in CUDA graphs once each problem has run before.
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import torch
 
@@ -211,48 +212,19 @@ def _shapes(x: torch.Tensor, n: int, raw_dtype: torch.dtype) -> tuple[torch.Tens
     return x.new_empty((m, n), dtype=raw_dtype), x.new_empty((m, 1), dtype=torch.float32)
 
 
-def _w8a8_gemm_shapes(
-    x: torch.Tensor,
-    packed: torch.Tensor,
-    static_scale: torch.Tensor | None,
-    library: str,
-    n: int,
-    k_out: int,
-    group: int,
-    phase: int,
-    q_dtype: torch.dtype,
-    raw_dtype: torch.dtype,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    del packed, static_scale, library, k_out, group, phase, q_dtype
+def _fake(x: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of both ops: the rows are those of the first argument, and `_LAYER` ends them."""
+    n, _k_out, _group, _phase, _q_dtype, raw_dtype = rest[-6:]
     return _shapes(x, n, raw_dtype)
 
 
-def _silu_and_mul_w8a8_gemm_shapes(
-    gate_up: torch.Tensor,
-    x_scale: torch.Tensor,
-    w_scale: torch.Tensor,
-    dtype: torch.dtype,
-    packed: torch.Tensor,
-    static_scale: torch.Tensor | None,
-    library: str,
-    n: int,
-    k_out: int,
-    group: int,
-    phase: int,
-    q_dtype: torch.dtype,
-    raw_dtype: torch.dtype,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    del x_scale, w_scale, dtype, packed, static_scale, library, k_out, group, phase, q_dtype
-    return _shapes(gate_up, n, raw_dtype)
-
-
-for _name, _run, _run_fake in (
-    ("w8a8_gemm", _w8a8_gemm, _w8a8_gemm_shapes),
-    ("silu_and_mul_w8a8_gemm", _silu_and_mul_w8a8_gemm, _silu_and_mul_w8a8_gemm_shapes),
+for _name, _run in (
+    ("w8a8_gemm", _w8a8_gemm),
+    ("silu_and_mul_w8a8_gemm", _silu_and_mul_w8a8_gemm),
 ):
     _LIBRARY.impl(_name, _run, "CUDA")
     _LIBRARY.impl(_name, _run, "CPU")
-    torch.library.register_fake(f"slidesparse::{_name}", _run_fake, lib=_LIBRARY)
+    torch.library.register_fake(f"slidesparse::{_name}", _fake, lib=_LIBRARY)
 
 w8a8_gemm = torch.ops.slidesparse.w8a8_gemm
 """`(raw: [m, n], scale: [m, 1])` of `x: [m, k]` and packed weights `[n, k_out]`.
