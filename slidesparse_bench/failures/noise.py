@@ -69,8 +69,9 @@ _STOPPED = re.compile(
     r"^Application shutdown complete\b|^Finished server process\b|remaining number of requests:? 0\b"
     r"|Got KeyboardInterrupt, shutting down|\b[Ss]hut ?down (?:is )?complete\b|\b[Gg]racefully (?:stopped|shut down)\b"
 )
-_ENDINGS = ("omplete", "Finished server", "number of requests", "shutting down", "racefully")
 """What a person's Ctrl-C or SIGTERM is called, and the end of a server that had finished its work."""
+_SHUTDOWNS = ("omplete", "Finished server", "number of requests", "shutting down", "racefully")
+"""One of them is in each of the latter."""
 _ENDS = re.compile(
     r"\*\*\* SIGTERM received at time=\d+|^zmq\.error\.(?:ContextTerminated|ZMQError: (?:Context was"
     r" terminated|Socket operation on non-socket))"
@@ -138,7 +139,10 @@ def is_end_of_driver(text: str) -> bool:
 
 def is_clean_shutdown(text: str) -> bool:
     """Whether a server says that it ended in order."""
-    return any(word in text for word in _ENDINGS) and _STOPPED.search(text) is not None
+    for word in _SHUTDOWNS:  # asked of every line: `any` takes three times as long
+        if word in text:
+            return _STOPPED.search(text) is not None
+    return False
 
 
 def is_end_of_engine(text: str) -> bool:
