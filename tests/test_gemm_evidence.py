@@ -18,7 +18,7 @@ LIBRARY = EmulatedGemm("cusparselt", sparse=True)
 def run(evidence, m=16, n=32, k=64, raw_dtype=torch.int32):
     """As if a GEMM of this problem had just been launched."""
     q_x = torch.empty((m, k), dtype=torch.int8)
-    evidence.record(LIBRARY, q_x, torch.empty((m, n), dtype=raw_dtype))
+    evidence.record(LIBRARY, q_x, torch.empty((m, n), dtype=raw_dtype), "quantize")
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_evidence_names_library_problem_algorithm_and_calls(evidence):
         "gemms": [
             {
                 "m": 16, "n": 32, "k": 64, "input_type": "int8", "output_type": "int32",
-                "algorithm": "float64 product", "calls": 3,
+                "algorithm": "float64 product", "prologue": "quantize", "calls": 3,
             }
         ],
     }  # fmt: skip
@@ -92,6 +92,15 @@ def test_the_op_leaves_evidence_of_the_problem_that_really_ran(evidence_of_ops):
     [gemm] = evidence_of_ops.summary()["gemms"]
     assert (gemm["m"], gemm["n"], gemm["k"], gemm["calls"]) == (16, 32, 24, 2)
     assert evidence_of_ops.summary()["library"] == "cublaslt"
+
+
+def test_the_op_with_silu_says_so(evidence_of_ops):
+    packed = torch.zeros((32, 24), dtype=torch.int8)
+    sums = torch.ones((5, 48), dtype=torch.int32), torch.ones((5, 1)), torch.ones((1, 48))
+    rest = (packed, None, "cublaslt", 32, 24, 4, 0, torch.int8, torch.int32)
+    ops.silu_and_mul_w8a8_gemm(*sums, torch.bfloat16, *rest)
+    [gemm] = evidence_of_ops.summary()["gemms"]
+    assert (gemm["prologue"], gemm["k"]) == ("silu_and_mul_quantize", 24)
 
 
 def test_tracing_the_op_is_no_evidence(evidence_of_ops):

@@ -197,7 +197,7 @@ def test_evidence_has_the_keys_of_the_example():
     example = json.loads(BACKENDS_DOC.split("```json")[1].split("```")[0])
     evidence = Evidence()
     q, raw = torch.zeros((16, 32), dtype=torch.int8), torch.zeros((16, 16), dtype=torch.int32)
-    evidence.record(EmulatedGemm("cusparselt", sparse=True), q, raw)
+    evidence.record(EmulatedGemm("cusparselt", sparse=True), q, raw, "quantize")
     found = evidence.summary()
     assert list(example) == list(found)
     assert list(example["gemms"][0]) == list(found["gemms"][0])

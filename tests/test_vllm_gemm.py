@@ -91,6 +91,16 @@ def test_evidence_names_every_gemm_that_ran_with_its_calls(run):
     assert {gemm["input_type"] for gemm in evidence["gemms"]} == {"int8"}
 
 
+def test_activation_is_in_the_quantization_of_the_layer_behind_it(run):
+    for cell, result in results(run):
+        (evidence,) = result["provenance"]["gemms"]
+        widths = {"quantize": set(), "silu_and_mul_quantize": set()}
+        for gemm in evidence["gemms"]:
+            widths[gemm["prologue"]].add(gemm["k"])
+        (down,) = widths["silu_and_mul_quantize"]
+        assert down > max(widths["quantize"]), cell
+
+
 def test_no_speed_up_is_made_of_emulated_numbers(run):
     report = next(run.glob("reports/*/report.md")).read_text()
     assert "emulated" in report

@@ -1062,11 +1062,13 @@ SENTENCES = {
     "Where the device spends a step": "一步中设备的时间去向",
     "Device time of one iteration in ms, from iterations that ran under a profiler after the "
     "measurement (`profile_iterations`); `step` is the measured median of a prefill step without one. "
-    "What the kernels do not cover of it is the host, or a pause between them. `kernels.json` beside "
-    "the result has every kernel by its name.": (
+    "What the kernels do not cover of it is the host, or a pause between them. A kernel of several "
+    "parts counts whole: those that Inductor fuses as other kernels, SiLU with the quantization behind "
+    "it as quantization. `kernels.json` beside the result has every kernel by its name.": (
         "一次迭代的设备时间（ms），取自测量结束后在性能分析器下运行的迭代（`profile_iterations`）；"
         "`步` 是不带分析器时测得的 prefill 步时间中位数。其中未被内核覆盖的部分是主机时间或内核之间的"
-        "空隙。结果旁的 `kernels.json` 按名称列出了每个内核。"
+        "空隙。兼做几件事的内核整体计入一列：Inductor 融合的计入其他内核，SiLU 与其后量化合一的计入量化。"
+        "结果旁的 `kernels.json` 按名称列出了每个内核。"
     ),
     "step": "步",
     "kernels": "全部内核",

@@ -11,8 +11,8 @@ import torch
 
 from slidesparse_bench.vllm_plugin.gemm import GemmLibrary, problem_of
 
-_Key = tuple[str, str, int, int, int, torch.dtype, torch.dtype]
-"""Library, algorithm, m, n, k, types of input and sums."""
+_Key = tuple[str, str, str, int, int, int, torch.dtype, torch.dtype]
+"""Library, algorithm, prologue, m, n, k, types of input and sums."""
 
 
 class Evidence:
@@ -22,16 +22,19 @@ class Evidence:
         self._calls: dict[_Key, int] = {}
         self._libraries: dict[str, GemmLibrary] = {}
 
-    def record(self, library: GemmLibrary, q_x: torch.Tensor, raw: torch.Tensor) -> None:
-        """After a GEMM was launched. On the path of every layer: a dictionary, and no more."""
+    def record(
+        self, library: GemmLibrary, q_x: torch.Tensor, raw: torch.Tensor, prologue: str
+    ) -> None:
+        """After a GEMM was launched, whose input `prologue` made. On the path of every layer: a
+        dictionary, and no more."""
         algorithm = library.last_algorithm
         m, k = q_x.shape
-        key = (library.name, algorithm, m, raw.shape[1], k, q_x.dtype, raw.dtype)
+        key = (library.name, algorithm, prologue, m, raw.shape[1], k, q_x.dtype, raw.dtype)
         calls = self._calls.get(key)
         if calls is None:
             calls = 0
             self._libraries[library.name] = library
-            problem = problem_of(*key[2:])
+            problem = problem_of(*key[3:])
             print(
                 f"slidesparse {library.name} runs m{problem.m}-n{problem.n}-k{problem.k} "
                 f"{problem.input_type} to {problem.output_type}: {algorithm}",
@@ -59,7 +62,7 @@ class Evidence:
 
 
 def _entry(key: _Key, calls: int) -> dict[str, Any]:
-    problem = problem_of(*key[2:])
+    problem = problem_of(*key[3:])
     return {
         "m": problem.m,
         "n": problem.n,
@@ -67,6 +70,7 @@ def _entry(key: _Key, calls: int) -> dict[str, Any]:
         "input_type": problem.input_type,
         "output_type": problem.output_type,
         "algorithm": key[1],
+        "prologue": key[2],
         "calls": calls,
     }
 

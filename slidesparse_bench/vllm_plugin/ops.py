@@ -166,7 +166,7 @@ def _w8a8_gemm(
     if not x.shape[0]:
         return _shapes(x, n, raw_dtype)
     q, scale = quantize(x, static_scale, k_out, group, q_dtype, phase)
-    return _multiplied(q, scale, packed, library, n, raw_dtype)
+    return _multiplied("quantize", q, scale, packed, library, n, raw_dtype)
 
 
 def _silu_and_mul_w8a8_gemm(
@@ -189,10 +189,11 @@ def _silu_and_mul_w8a8_gemm(
     q, scale = silu_and_mul_quantize(
         gate_up, x_scale, w_scale, dtype, static_scale, k_out, group, q_dtype, phase
     )
-    return _multiplied(q, scale, packed, library, n, raw_dtype)
+    return _multiplied("silu_and_mul_quantize", q, scale, packed, library, n, raw_dtype)
 
 
 def _multiplied(
+    prologue: str,
     q: torch.Tensor,
     scale: torch.Tensor,
     packed: torch.Tensor,
@@ -202,7 +203,7 @@ def _multiplied(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     gemm = library_of(library, q.device)
     raw = gemm.multiply(q, packed, n, raw_dtype)
-    EVIDENCE.record(gemm, q, raw)
+    EVIDENCE.record(gemm, q, raw, prologue)
     return raw[: scale.shape[0]], scale
 
 

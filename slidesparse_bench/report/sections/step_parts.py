@@ -42,7 +42,9 @@ def section(view: RunView) -> list[Block]:
                 "Device time of one iteration in ms, from iterations that ran under a profiler after "
                 "the measurement (`profile_iterations`); `step` is the measured median of a prefill "
                 "step without one. What the kernels do not cover of it is the host, or a pause "
-                "between them. `kernels.json` beside the result has every kernel by its name."
+                "between them. A kernel of several parts counts whole: those that Inductor fuses as "
+                "other kernels, SiLU with the quantization behind it as quantization. "
+                "`kernels.json` beside the result has every kernel by its name."
             )
         ),
         grid(_TITLE, [Head(say("cell")), *right(*parts)], rows),
