@@ -1,6 +1,6 @@
 """SwiGLU's activation and the quantization behind it: our one kernel against two, as ratios of one run.
 
-    python scripts/bench_activation.py --model qwen2.5-7b -m 64,512,4096,16384 --out activation.md
+    python scripts/bench_activation.py --model qwen2.5-7b -m 1,16,64,512,4096,16384 --out activation.md
 
 For the sums that each backend's gate_up GEMM leaves and for every M: `two` is the activation as
 Inductor compiles it for any number of tokens, 2^31 sums and more, and our quantization of what it
@@ -62,7 +62,7 @@ def main() -> None:
     """Compare, write the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--model", default="qwen2.5-7b")
-    parser.add_argument("-m", default="64,512,4096,16384")
+    parser.add_argument("-m", default="1,16,64,512,4096,16384")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     if not torch.cuda.is_available():

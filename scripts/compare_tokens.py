@@ -166,22 +166,23 @@ def choices(label: str, checkpoint: str, positions: int) -> dict[str, Any]:
     import torch
     import vllm
 
-    from slidesparse_bench.vllm_plugin.fusion import with_fusion
+    from slidesparse_bench.vllm_plugin.engine_arguments import with_own_gemm
+    from slidesparse_bench.vllm_plugin.evidence import EVIDENCE
 
     length = PROMPT_LEN - 1
-    llm = vllm.LLM(
-        model=checkpoint,
-        skip_tokenizer_init=True,
-        compilation_config=with_fusion(None),
-        max_model_len=PROMPT_LEN + 1,
-        max_num_seqs=4,
-        max_num_batched_tokens=4 * PROMPT_LEN,
-        enable_prefix_caching=False,
-        gpu_memory_utilization=0.5,
-        logprobs_mode="raw_logits",
-        max_logprobs=2,
-        seed=SEED,
-    )
+    arguments = {
+        "model": checkpoint,
+        "skip_tokenizer_init": True,
+        "max_model_len": PROMPT_LEN + 1,
+        "max_num_seqs": 4,
+        "max_num_batched_tokens": 4 * PROMPT_LEN,
+        "enable_prefix_caching": False,
+        "gpu_memory_utilization": 0.5,
+        "logprobs_mode": "raw_logits",
+        "max_logprobs": 2,
+        "seed": SEED,
+    }
+    llm = vllm.LLM(**with_own_gemm(arguments, label))
     vocabulary = llm.llm_engine.vllm_config.model_config.get_vocab_size()
     generator = torch.Generator().manual_seed(SEED)
     prompts = torch.randint(
@@ -197,10 +198,8 @@ def choices(label: str, checkpoint: str, positions: int) -> dict[str, Any]:
         for answer in answers
         for position in answer.prompt_logprobs[1:]
     ][:positions]
-    from slidesparse_bench.vllm_plugin.evidence import EVIDENCE
-
     summary = EVIDENCE.summary()
-    if summary is None:
+    if summary is None or summary["library"] != label.partition("-")[0]:
         raise SystemExit(f"no GEMM of {label} ran")
     return {
         "label": label,
@@ -208,6 +207,7 @@ def choices(label: str, checkpoint: str, positions: int) -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
         "library": f"{summary['library']} {summary['version']}",
         "emulated": summary["emulated"],
+        "prologues": sorted({gemm["prologue"] for gemm in summary["gemms"]}),
         "tokens": [int(first[0]) for first, _ in best],
         "logits": [[float(first[1].logprob), float(second[1].logprob)] for first, second in best],
     }
@@ -249,7 +249,7 @@ def page(
     count, used = len(dense["tokens"]), len(set(dense["tokens"]))
     facts = (
         f"{dense['device']}, vLLM {dense['vllm']}; random weights (seed {SEED}), {count} positions "
-        f"of random prompts of {PROMPT_LEN} tokens, eager. {used} different tokens are chosen. "
+        f"of random prompts of {PROMPT_LEN} tokens, compiled; inputs of the GEMMs by {' and '.join(dense['prologues'])}. {used} different tokens are chosen. "
         f"{len(ties)} positions are ties: their two largest logits differ by at most one step of "
         "bfloat16."
     )

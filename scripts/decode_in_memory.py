@@ -101,25 +101,25 @@ def decode(options: argparse.Namespace) -> dict[str, Any]:
     import torch
     import vllm
 
+    from slidesparse_bench.vllm_plugin.engine_arguments import with_own_gemm
     from slidesparse_bench.vllm_plugin.evidence import EVIDENCE
-    from slidesparse_bench.vllm_plugin.fusion import with_fusion
     from slidesparse_bench.worker.engines.vllm_steps import StepRecorder
 
     total = torch.cuda.mem_get_info()[1]
-    llm = vllm.LLM(
-        model=str(model_folder(options)),
-        load_format=RANDOM_LOAD_FORMAT,
-        skip_tokenizer_init=True,
-        gpu_memory_utilization=SHARE * options.gib * GIB / total,
-        max_model_len=PROMPT_LEN + options.output_len,
-        max_num_seqs=options.m,
-        max_num_batched_tokens=PROMPT_LEN * options.m,
-        enable_prefix_caching=False,
-        enable_chunked_prefill=False,
-        compilation_config=with_fusion({"cudagraph_capture_sizes": [options.m]}),
-        seed=SEED,
-        additional_config={"slidesparse_gemm": options.child},
-    )
+    arguments = {
+        "model": str(model_folder(options)),
+        "load_format": RANDOM_LOAD_FORMAT,
+        "skip_tokenizer_init": True,
+        "gpu_memory_utilization": SHARE * options.gib * GIB / total,
+        "max_model_len": PROMPT_LEN + options.output_len,
+        "max_num_seqs": options.m,
+        "max_num_batched_tokens": PROMPT_LEN * options.m,
+        "enable_prefix_caching": False,
+        "enable_chunked_prefill": False,
+        "compilation_config": {"cudagraph_capture_sizes": [options.m]},
+        "seed": SEED,
+    }
+    llm = vllm.LLM(**with_own_gemm(arguments, options.child))
     config = llm.llm_engine.vllm_config
     recorder = StepRecorder(llm.llm_engine.engine_core.engine_core.scheduler)
     generator = torch.Generator().manual_seed(SEED)

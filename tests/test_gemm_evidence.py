@@ -74,8 +74,8 @@ def test_each_problem_is_one_line_of_the_log(evidence, capsys):
     for m in (16, 32, 16, 32, 16):
         run(evidence, m=m)
     assert capsys.readouterr().out.splitlines() == [
-        "slidesparse cusparselt runs m16-n32-k64 int8 to int32: float64 product",
-        "slidesparse cusparselt runs m32-n32-k64 int8 to int32: float64 product",
+        "slidesparse cusparselt runs m16-n32-k64 int8 to int32 after quantize: float64 product",
+        "slidesparse cusparselt runs m32-n32-k64 int8 to int32 after quantize: float64 product",
     ]
 
 

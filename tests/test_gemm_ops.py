@@ -146,6 +146,19 @@ def test_eight_activations_stretch_to_their_windows(group, expected):
     assert q[0].tolist() == expected
 
 
+@pytest.mark.parametrize("group", [6, 8, 10])
+@BOTH_TYPES
+def test_rows_that_begin_within_a_group_are_stretched_from_there(group, q_dtype):
+    x = activations(3, 22)
+    for phase in range(0, group, 2):
+        k_out = stretched_k(22 + phase, Sparsity(group))
+        shifted = torch.nn.functional.pad(x, (phase, 0))
+        q, scales = quantize(x, None, k_out, group, q_dtype, phase)
+        expected, expected_scales = quantize(shifted, None, k_out, group, q_dtype)
+        assert torch.equal(as_bytes(q[:3]), as_bytes(expected[:3]))
+        assert torch.equal(scales, expected_scales)
+
+
 @BOTH_TYPES
 def test_row_of_zeros_is_quantized_to_zeros(q_dtype):
     q, scales = quantize(torch.zeros((1, 8), dtype=torch.bfloat16), None, 8, 4, q_dtype)

@@ -183,10 +183,11 @@ SILU_CASES = [
 
 
 def gate_up(device, m, d, dtype):
-    """Sums and their scales; activations are near one, those of token 0 are zeros."""
+    """Sums and their scales; activations are near one, those of token 0 of several are zeros."""
     generator = torch.Generator(device).manual_seed(d)
     raw = torch.randint(-9999, 9999, (m, 2 * d), device=device, generator=generator)
-    raw[0] = 0
+    if m > 1:
+        raw[0] = 0
     x_scale = torch.rand((m, 1), device=device, generator=generator) * 1e-3
     w_scale = torch.rand((1, 2 * d), device=device, generator=generator)
     return raw.to(dtype), x_scale, w_scale
@@ -208,6 +209,29 @@ def test_activation_kernel_is_the_expression_quantized(
         assert (as_bytes(q[:m]) == as_bytes(expected[:m])).double().mean() > 0.999
         assert torch.allclose(q[:m].float(), expected[:m].float(), rtol=2**-3, atol=1)
         assert torch.allclose(scales, expected_scales, rtol=2**-7)
+
+
+@pytest.mark.parametrize(("group", "phase"), [(8, 2), (8, 6), (10, 4), (10, 8)])
+@BOTH_TYPES
+def test_rows_that_begin_within_a_group_are_stretched_from_there(device, group, phase, q_dtype):
+    d = 1006
+    k_out = stretched_k(d + phase, Sparsity(group))
+    x = activations(5, d).to(device)
+    shifted = torch.nn.functional.pad(x, (phase, 0))
+    q, scales = quantize(x, None, k_out, group, q_dtype, phase)
+    expected, expected_scales = quantize(shifted, None, k_out, group, q_dtype)
+    assert torch.equal(as_bytes(q[:5]), as_bytes(expected[:5]))
+    assert torch.equal(scales, expected_scales)
+    sums = gate_up(device, 5, d, BF16)
+    fused, _ = silu_and_mul_quantize(*sums, BF16, None, k_out, group, q_dtype, phase)
+    apart, _ = quantize(silu_and_mul(*sums, BF16), None, k_out, group, q_dtype, phase)
+    assert (as_bytes(fused[:5]) == as_bytes(apart[:5])).double().mean() > 0.999
+
+
+@pytest.mark.parametrize(("d", "dtype"), [(63, BF16), (64, torch.float32)])
+def test_activations_that_the_kernel_cannot_pair_are_refused(device, d, dtype):
+    with pytest.raises(ValueError, match="an even number of bfloat16"):
+        silu_and_mul_quantize(*gate_up(device, 3, d, BF16), dtype, None, 64, 4, torch.int8)
 
 
 def test_token_that_is_not_a_number_spoils_no_other(device):

@@ -37,7 +37,7 @@ class Evidence:
             problem = problem_of(*key[3:])
             print(
                 f"slidesparse {library.name} runs m{problem.m}-n{problem.n}-k{problem.k} "
-                f"{problem.input_type} to {problem.output_type}: {algorithm}",
+                f"{problem.input_type} to {problem.output_type} after {prologue}: {algorithm}",
                 flush=True,
             )
         self._calls[key] = calls + 1

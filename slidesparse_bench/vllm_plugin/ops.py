@@ -99,11 +99,20 @@ def silu_and_mul_quantize(
     Args:
         gate_up: `[m, 2k]`, the raw sums of the GEMM before, k even on CUDA.
         dtype: of the activations between, bfloat16 or float16.
+
+    Raises:
+        ValueError: on CUDA, what its kernel does not take.
     """
     if not gate_up.is_cuda:
         activations = silu_and_mul(gate_up, x_scale, w_scale, dtype)
         return quantize(activations, static_scale, k_out, group, q_dtype, phase)
     from slidesparse_bench.vllm_plugin import silu_kernel
+
+    if dtype.itemsize != 2 or gate_up.shape[1] % 4 or gate_up.stride(1) != 1:
+        raise ValueError(
+            f"sums {tuple(gate_up.shape)} with strides {gate_up.stride()} for {dtype}: the kernel "
+            "takes contiguous rows of an even number of bfloat16 or float16 activations"
+        )
 
     q, scale = _quantized_rows(gate_up, k_out, q_dtype)
     silu_kernel.silu_and_mul_quantize(

@@ -41,7 +41,8 @@ caches, m = 4096 to 65536 and 2:4, 2:8, 2:10. They move 0.73 to 0.91 of the byte
 moves in the same time, least in FP8 at 2:10."""
 
 _compiled: dict[tuple[object, ...], Any] = {}
-"""By everything that Triton specializes on. Its own look-up takes the host some 25 µs a call."""
+"""By everything that Triton specializes on and that differs between calls: other tensors than x are
+fresh from the allocator, which aligns them. Its own look-up takes the host some 25 µs a call."""
 
 
 def quantize(

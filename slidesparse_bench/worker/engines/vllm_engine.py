@@ -19,7 +19,6 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from slidesparse_bench import __version__
 from slidesparse_bench.cell import Cell
 from slidesparse_bench.errors import HarnessVerdict
 from slidesparse_bench.step_kernels import KernelTime
@@ -83,10 +82,9 @@ class VllmEngine:
             self._request, {field.name for field in dataclasses.fields(EngineArgs)}
         )
         if self._request.own_gemm is not None:
-            from slidesparse_bench.vllm_plugin.fusion import with_fusion
+            from slidesparse_bench.vllm_plugin.engine_arguments import with_own_gemm
 
-            name = "compilation_config"
-            arguments[name] = with_fusion(arguments.get(name))
+            arguments = with_own_gemm(arguments, self._request.own_gemm)
         self._llm = vllm.LLM(**arguments)
         self._phases.enter(Phase.CAPTURE)
         self._facts: dict[str, Any] = self._llm.collective_rpc(_worker_facts)[0]
@@ -237,7 +235,10 @@ class VllmEngine:
 
 
 def engine_arguments(request: Request, accepted: set[str]) -> dict[str, Any]:
-    """The arguments of `vllm.LLM` for a request; `accepted` are the names this version knows.
+    """The arguments of `vllm.LLM` for a request, without those of the plugin's GEMMs.
+
+    Args:
+        accepted: the names this version knows.
 
     Raises:
         HarnessVerdict: `unsupported_config` for an argument that this vLLM does not have.
@@ -252,14 +253,6 @@ def engine_arguments(request: Request, accepted: set[str]) -> dict[str, Any]:
         "skip_tokenizer_init": True,
         "disable_log_stats": True,
     }
-    if request.own_gemm is not None:
-        # Part of the key of vLLM's compile cache, which knows nothing of plugins: another sparsity
-        # would get the graph of this one.
-        arguments["additional_config"] = {
-            **arguments.get("additional_config", {}),
-            "slidesparse_gemm": request.own_gemm,
-            "slidesparse_bench": __version__,
-        }
     if request.random_weights:
         arguments["load_format"] = RANDOM_LOAD_FORMAT
     if request.linear_backend is not None:
