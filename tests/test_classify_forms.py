@@ -658,6 +658,130 @@ def test_exception_of_another_package_while_one_is_imported_is_their_mismatch(in
     assert found(lines).failure_class == expected
 
 
+SITE = "/opt/site-packages"
+INTO_TRANSFORMERS = [
+    START,
+    '  File "/home/me/app/run.py", line 1, in <module>',
+    "    import transformers",
+    f'  File "{SITE}/transformers/hub_kernels.py", line 89, in <module>',
+    "    x = Layer()",
+]
+LAYER = [
+    f'  File "{SITE}/kernels/layer.py", line 76, in __init__',
+    "    self.version = version.major",
+]
+LINEAR = [
+    f'  File "{SITE}/torch/nn/modules/linear.py", line 125, in forward',
+    "    return F.linear(x)",
+]
+MODULE = '  File "{}/{}", line 9, in <module>'
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        *(
+            pytest.param(
+                [
+                    START,
+                    MODULE.format("/opt/bin", runner),
+                    "    sys.exit(main())",
+                    MODULE.format(SITE, f"{runner}/__main__.py"),
+                    "    runpy.run_module(name)",
+                    '  File "<frozen runpy>", line 88, in _run_code',
+                    MODULE.format(SITE, "vllm/entrypoints/openai/api_server.py"),
+                    "    main()",
+                    *LINEAR,
+                    "RuntimeError: mat1 and mat2 shapes cannot be multiplied (1x2 and 3x4)",
+                ],
+                id=runner,
+            )
+            for runner in ("coverage", "debugpy")
+        ),
+        pytest.param(
+            [
+                *INTO_TRANSFORMERS,
+                *LAYER,
+                "AttributeError: 'str' object has no attribute 'major'",
+                "",
+                "During handling of the above exception, another exception occurred:",
+                "",
+                START,
+                f'  File "{SITE}/vllm/worker.py", line 7, in step',
+                "    return self.queue[0]",
+                "IndexError: list index out of range",
+            ],
+            id="handled",
+        ),
+        pytest.param(
+            [
+                START,
+                MODULE.format(SITE, "lm_eval/__main__.py"),
+                "    cli_evaluate()",
+                MODULE.format(SITE, "lm_eval/tasks.py"),
+                "    x = torch.stack(y)",
+                *LINEAR,
+                "ValueError: x",
+            ],
+            id="program of a package",
+        ),
+        pytest.param([*INTO_TRANSFORMERS, *LINEAR, "ValueError: x"], id="bad input"),
+        pytest.param([*INTO_TRANSFORMERS, *LAYER, "IndexError: x"], id="of no version"),
+    ],
+)
+def test_bug_below_a_module_is_no_mismatch_of_packages(lines: list[str]):
+    assert found(lines).failure_class == "python_bug"
+
+
+def test_network_that_a_download_does_not_reach_is_none_of_the_ranks():
+    lines = [
+        START,
+        f'  File "{SITE}/urllib3/connection.py", line 198, in _new_conn',
+        "    sock = connection.create_connection(",
+        "OSError: [Errno 101] Network is unreachable",
+        "",
+        "The above exception was the direct cause of the following exception:",
+        "",
+        START,
+        f'  File "{SITE}/huggingface_hub/file_download.py", line 1374, in _get_metadata',
+        "    r = _request_wrapper(",
+        (
+            "requests.exceptions.ConnectionError: (MaxRetryError('HTTPSConnectionPool(host='huggingface.co', port=443)"
+            ": Max retries exceeded with url: /a/b (Caused by NewConnectionError(': Failed to establish a new connection: "
+            "[Errno 101] Network is unreachable'))'))"
+        ),
+    ]
+    assert found(lines).failure_class == "model_not_found"
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("requests/adapters.py", "python_bug"),
+        ("torch/distributed/rendezvous.py", "nccl_or_distributed"),
+    ],
+)
+def test_route_to_a_host_is_of_the_ranks_where_they_meet(file: str, expected: str):
+    frame = f'  File "{SITE}/{file}", line 7, in send'
+    assert found([START, frame, "OSError: [Errno 113] No route to host"]).failure_class == expected
+
+
+def test_source_line_of_one_process_is_no_cause_below_an_error_of_another():
+    engine, worker = "(EngineCore pid=1) ", "(Worker pid=2) "
+    source, error = '  File "/home/me/a.py", line 3, in f', "IndexError: list index out of range"
+    lines = [f"{engine}{START}", f"{engine}{source}", f"{worker}Error: x", f"{worker}Caused by:"]
+    failure = found([*lines, f"{engine}    fail('CUDA out of memory')", f"{engine}{error}"])
+    assert (failure.failure_class, failure.root_cause) == ("python_bug", f"{engine}{error}")
+
+
+def test_chain_of_causes_ends_after_some_lines():
+    far = "    RuntimeError: CUDA out of memory"
+    near = found(["Error: x", "Caused by:", far])
+    assert near.failure_class == "oom_device"
+    links = [f"    plain {number}" for number in range(30)]
+    assert found(["Error: x", "Caused by:", *links, "    last"]).root_cause != "    last"
+
+
 def test_program_of_a_package_that_calls_another_one_does_not_import_it():
     lines = [
         START,
@@ -674,6 +798,7 @@ def test_program_of_a_package_that_calls_another_one_does_not_import_it():
     ("first", "expected"),
     [
         ("Building wheel for vllm (pyproject.toml): started", "driver_or_env"),
+        ("Building wheel for vllm (setup.py) ... done", "compile_failure"),
         ("", "compile_failure"),
     ],
 )
@@ -742,6 +867,10 @@ def test_memory_that_is_neither_free_nor_its_own_is_held_by_others(line: str, ex
 
 RAY_ENDS = "*** SIGTERM received at time=1719989502 on cpu 71 ***"
 ALL_ANSWERED = "Processed prompts: 100%|██████████| 4/4 [00:00<00:00, 18.26it/s]"
+ROUND_2 = ["round 2: 512 prompts", "Running: 64 reqs, Waiting: 448 reqs"]
+TIME_LIMIT = (
+    "slurmstepd: error: *** JOB 12 ON n1 CANCELLED AT 2025-01-01T00:00:00 DUE TO TIME LIMIT ***"
+)
 
 
 @pytest.mark.parametrize(
@@ -755,15 +884,24 @@ ALL_ANSWERED = "Processed prompts: 100%|██████████| 4/4 [00:
         ([RAY_ENDS], "interrupted"),
         ([ALL_ANSWERED, START, *FRAMES, "zmq.error.ContextTerminated"], "success_noise"),
         ([ALL_ANSWERED, START, *FRAMES, ERROR], "python_bug"),
+        ([ALL_ANSWERED, "", "Prompt: 'Hi', Generated text: ' you'", RAY_ENDS], "success_noise"),
+        ([ALL_ANSWERED, *ROUND_2, RAY_ENDS], "interrupted"),
+        ([ALL_ANSWERED, RAY_ENDS, TIME_LIMIT], "interrupted"),
+        (
+            [ALL_ANSWERED, *ROUND_2, START, *FRAMES, "zmq.error.ContextTerminated"],
+            "python_bug",
+        ),
+        ([*SERVED, SIGTERM, TIME_LIMIT, "Metrics logger gracefully stopped"], "interrupted"),
+        ([*SERVED, SIGTERM, TIME_LIMIT, SHUT_DOWN], "interrupted"),
+        ([*SERVED, SIGTERM, "Metrics logger gracefully stopped"], "interrupted"),
+        ([*SERVED, SIGTERM, "Shutdown complete of worker pool 1, 3 left"], "interrupted"),
         (
             [
                 "(ServeReplica:a pid=7) INFO replica.py:442 - __CALL__ OK 312.6ms",
-                START,
-                *FRAMES,
-                "KeyboardInterrupt",
-                "INFO scripts.py:471 -- Got KeyboardInterrupt, shutting down...",
+                *(START, *FRAMES, "KeyboardInterrupt"),
+                "INFO scripts.py:471 -- Got KeyboardInterrupt, shutting down...",  # it begins to
             ],
-            "success_noise",
+            "interrupted",
         ),
     ],
 )

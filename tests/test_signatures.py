@@ -167,7 +167,6 @@ WORDINGS = [
     ("nccl_or_distributed", "RuntimeError: NVSHMEM failed to initialize"),
     ("nccl_or_distributed", "ray.exceptions.LocalRayletDiedError: The task's local raylet died."),
     ("nccl_or_distributed", "ssh: connect to host node2 port 22: Connection refused"),
-    ("nccl_or_distributed", "OSError: [Errno 113] No route to host"),
     (
         "nccl_or_distributed",
         "An ORTE daemon has unexpectedly failed after launch and before communicating back to mpirun.",
@@ -1532,3 +1531,52 @@ HARMLESS = [
 @pytest.mark.parametrize("line", HARMLESS, ids=lambda line: line[:50])
 def test_alarming_words_of_good_runs_are_no_cause(line: str):
     assert scan_log([line]).cause is None
+
+
+ORDINARY = [
+    ("python_bug", "OSError: [Errno 113] No route to host"),
+    ("python_bug", "OSError: [Errno 101] Network is unreachable"),
+    ("unknown", "Error: GPU 0: only 2.1 GiB of 80 GiB free on NVIDIA H100 80GB HBM3"),
+    ("unknown", "Error: only 2 of 8 H100 GPUs are available on this node"),
+    ("unknown", "Error: only 2 of 8 Hopper GPUs are available on this node"),
+    ("unknown", "Error: this GPU is not in CUDA_VISIBLE_DEVICES"),
+    ("unknown", "CUDA arch list only used when TORCH_CUDA_ARCH_LIST is set"),
+    ("python_bug", "ValueError: Cannot bind: another process is using port 8000"),
+    (
+        "python_bug",
+        "RuntimeError: Cannot lock: another process is holding the lock file of the device",
+    ),
+    ("unknown", "WARNING Sequence group 0 on node was preempted by PreemptionMode.RECOMPUTE"),
+    (
+        "unsupported_config",
+        "ValueError: Data parallel size 4 requires CUDA IPC handle list of length 4",
+    ),
+    ("python_bug", "BlockingIOError: [Errno 11] Resource temporarily unavailable"),
+    ("python_bug", "RuntimeError: Could not find CUDA kernel for head size 96"),
+    ("python_bug", "RuntimeError: Cannot find a CUDA graph for this device batch"),
+    ("python_bug", "ValueError: The compiler option not found in config"),
+    ("python_bug", "AttributeError: _ARRAY_API not found"),
+    ("unknown", "weights take 16.00 GiB out of system memory 64.00 GiB"),
+    ("unknown", "cudaGetDeviceCount returned 8"),
+    ("unknown", "libGL: failed to open /dev/dri/card0: Permission denied"),
+    ("unknown", "DeepEP buffer: timeout 100 s, error checks on"),
+]
+
+
+@pytest.mark.parametrize(("failure_class", "line"), ORDINARY)
+def test_lines_that_only_share_words_with_a_failure_are_not_taken_for_it(
+    failure_class: str, line: str
+):
+    assert classify([line], exit_code=1).failure_class == failure_class
+
+
+def test_what_pmix_reports_and_goes_on_without_counts_less_than_an_exception():
+    pmix = "PMIX ERROR: ERROR in file gds_ds12_lock_pthread.c at line 168"
+    frame = '  File "/home/me/run.py", line 3, in main'
+    lines = [
+        pmix,
+        "Traceback (most recent call last):",
+        frame,
+        "IndexError: list index out of range",
+    ]
+    assert classify(lines, exit_code=1).failure_class == "python_bug"

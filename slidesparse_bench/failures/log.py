@@ -107,11 +107,8 @@ _KEYWORDS = (
     "ead-only",
     *("No route to", "nreachable", "aused by:", "uilding wheel", "UVA "),
     "eval time =",
-    "hutdown is complete",
-    "Shutdown complete",
-    "hut down complete",
-    "racefully",
     "Finished server",
+    *("TERM_", "PBS: job"),
 )
 """Every line that can matter holds one of these; `tests/test_signatures.py` checks the examples."""
 
@@ -137,6 +134,8 @@ _WORK = (
     re.compile(rb'\[GIN\] [^\n|]{1,40}\| 200 \|[^\n]{1,100}POST +"/api/(?:chat|generate|embed)'),
 )
 """Requests that were answered, in the words of servers, and what trainers end with; each begins with a literal, to be fast."""
+_MOST_AFTER_WORK = 16384
+"""Bytes: a run that is done prints less before it ends."""
 _UNFINISHED_BAR = re.compile(rb"Processed prompts:\s+\d{1,2}%")
 _FULL_BAR = re.compile(rb"100%\|(?:\xe2\x96\x88)+\| (?P<count>\d+)/(?P=count) ")
 _START_UP = re.compile(rb"Captur|Load|Compil|Fetch|Download")
@@ -267,7 +266,8 @@ class LogReader:
     `unfinished_at` is the number of the last line with a progress bar of prompts that is not full.
     After the last line, `last` is the log's last line that is not blank, and `worked_at` the number
     of the last one that shows work being done, 0 for none: a request that was answered, or a progress
-    bar that is full, but for those of the start-up. Such lines hold no keyword.
+    bar that is full, but for those of the start-up. Such lines hold no keyword. `after_work` is
+    what follows it, without what is beyond `_MOST_AFTER_WORK`.
     """
 
     def __init__(self, stream: BinaryIO, everything: Callable[[], bool]) -> None:
@@ -276,6 +276,7 @@ class LogReader:
         self._number = 1
         self.last: Line | None = None
         self.worked_at = 0
+        self.after_work = b""
         self.unfinished_at = 0
 
     def __iter__(self) -> Iterator[Line]:
@@ -360,8 +361,20 @@ class LogReader:
         ends += [match.end() for match in _FULL_BAR.finditer(block) if _is_of_work(match)][-1:]
         if ends:
             self.worked_at = first_number + block.count(b"\n", 0, max(ends))
+            self.after_work = block[max(ends) : max(ends) + _MOST_AFTER_WORK]
+        elif self.worked_at:
+            self.after_work += block[: max(0, _MOST_AFTER_WORK - len(self.after_work))]
         if bars := [match.end() for match in _UNFINISHED_BAR.finditer(block)]:
             self.unfinished_at = first_number + block.count(b"\n", 0, bars[-1])
+
+    def between_work_and(self, number: int) -> list[str] | None:
+        """The parts of the lines after the last work and before the line of this number; None where
+        there are too many."""
+        lines = self.after_work.split(b"\n", number - self.worked_at)
+        if len(lines) <= number - self.worked_at:
+            return None
+        _bar, *others = _BREAK.split(b"\n".join(lines[:-1]))
+        return [_decode(part) for part in others]
 
 
 def _is_of_work(bar: re.Match[bytes]) -> bool:

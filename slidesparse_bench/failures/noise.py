@@ -66,12 +66,25 @@ _READY = ("Application startup complete", "The server is fired up and ready to r
 _ANSWERED = "Processed prompts: 100%"
 _STOP = re.compile(r"^KeyboardInterrupt$|\bSIG(?:TERM|INT)\b")
 _STOPPED = re.compile(
-    r"^Application shutdown complete\b|^Finished server process\b|remaining number of requests:? 0\b"
-    r"|Got KeyboardInterrupt, shutting down|\b[Ss]hut ?down (?:is )?complete\b|\b[Gg]racefully (?:stopped|shut down)\b"
+    r"^Application shutdown complete\.?$|^Finished server process(?: \[\d+\])?\.?$"
+    r"|^Gracefully exiting\W+[Rr]emaining number of requests:? 0\b"
 )
-"""What a person's Ctrl-C or SIGTERM is called, and the end of a server that had finished its work."""
-_SHUTDOWNS = ("omplete", "Finished server", "number of requests", "shutting down", "racefully")
+"""What a person's Ctrl-C or SIGTERM is called, and the end of a server that had finished its work: whole
+lines of uvicorn and SGLang, as any part of a program may be "stopped gracefully"."""
+_SHUTDOWNS = ("shutdown complete", "Finished server", "number of requests")
 """One of them is in each of the latter."""
+_TAKEN_AWAY = re.compile(
+    r"\bCANCELLED (?:AT|DUE TO)\b|\bDUE TO (?:TIME LIMIT|PREEMPTION|NODE FAILURE)\b|\bjob is (?:being )?preempted\b"
+    r"|\bTERM_(?:RUNLIMIT|PREEMPT|OWNER|ADMIN)\b|=>> PBS: job killed|[Ss]pot (?:[Ii]nstance )?[Ii]nterruption"
+    r"|[Pp]reemption (?:notice|signal)|\b(?:[Ii]nstance|[Nn]ode|VM|[Pp]od|[Mm]achine)\b.{0,20} (?:preempted|reclaimed)\b"
+)
+"""Schedulers and clouds that end what is not done."""
+_TAKES_AWAY = ("CANCELLED", "DUE TO", "reempt", "TERM_", "PBS: job", "nterruption", "reclaimed")
+_END_OF_RUN = re.compile(
+    # What drivers print of their answers and results, an exception of a thread and its traceback.
+    r"\s*$|Prompt: |Generated text: |Throughput: |Total num |[-=]+$|Exception (?:in thread|ignored in)|Traceback \("
+    r"|  File \"| {4}\S| {4}[ ~^]+$|PC: @ |@ +0x"
+)
 _ENDS = re.compile(
     r"\*\*\* SIGTERM received at time=\d+|^zmq\.error\.(?:ContextTerminated|ZMQError: (?:Context was"
     r" terminated|Socket operation on non-socket))"
@@ -135,6 +148,19 @@ def is_stop(text: str) -> bool:
 def is_end_of_driver(text: str) -> bool:
     """Whether a part of a program was told to end, as it is when the program is done."""
     return _ENDS.search(text) is not None
+
+
+def is_taken_away(text: str) -> bool:
+    """Whether a scheduler or a cloud says that it ended the job."""
+    for word in _TAKES_AWAY:  # as below
+        if word in text:
+            return _TAKEN_AWAY.search(text) is not None
+    return False
+
+
+def is_end_of_run(text: str) -> bool:
+    """Whether a driver that has all its answers may print this line before it ends."""
+    return _END_OF_RUN.match(text) is not None or is_noise(text)
 
 
 def is_clean_shutdown(text: str) -> bool:

@@ -18,35 +18,44 @@ _REFUSES = (
 )
 _REFUSES_WITHOUT_ASSERTING = _REFUSES.replace("|AssertionError", "")
 
-_GPUS = (
+_ARCHITECTURES = (
     r"(?:Hopper|Ampere|Blackwell|Turing|Volta|Ada(?: Lovelace)?\b|\b(?:SM|[Ss]m)(?: ?[<>]?= ?|[ _])?\d{2,3}[a-fx]?\b"
     r"|(?:compute|device|CUDA|cuda|GPU) capability|[Cc]ompute [Cc]ap(?:ability)?\b|(?:GPU|CUDA|SM|device) arch\w*"
-    r"|\b(?:GPU|SM|device) (?:version|generation|family|target)|\b(?:V|A|H|B)[12]00\b|__?CUDA_ARCH__\b|\bCUDA_ARCH\b|gfx\d+|MI\d{3}[AX]?\b"
+    r"|\b(?:GPU|SM|device) (?:version|generation|family|target)|__?CUDA_ARCH__\b|\bCUDA_ARCH\b|gfx\d+"
     r"|\b[CR]DNA ?\d?\b|\b\d+\.\d\+? arch\w*|\bwith capability \d+)"
 )
-_ONLY_SOME_GPUS = (
-    rf"(?:[Oo]nly|[Rr]equires?|[Nn]eeds?|[Uu]nsupported|[Nn]ot? (?:yet |currently )?(?:supported|available"
-    rf"|implemented|compatible|compiled)|(?:does|do)(?: not|n't) support|at least)\b.{{0,120}}?{_GPUS}"
-    rf"|{_GPUS}.{{0,80}}?(?:not (?:yet )?supported|unsupported|required\b|or (?:newer|higher|later|above)"
-    r"|(?:below|lower than|less than|older than) the (?:minimum|required)"
-    rf"|only|too (?:low|old))"
-    r"|\b[Nn]o (?:supported |valid )?(?:compute capabilities|CUDA arch\w*|GPU arch\w*)\b"
-    r"|not supported (?:on|by|for) (?:this|the current|your|current) (?:GPU|device|hardware|arch\w*)"
-    r"|(?:this|your|current) GPU (?:does not|doesn't|is not)|\bGPU is too old\b"
-    r"|(?:does|do)(?: not|n't) support (?:this|the current|your|current) (?:GPU|device|hardware|arch\w*)"
-    # No version of FlashAttention runs on GPUs before Ampere.
-    r"|[Uu]nsupported (?:FA|[Ff]lash[- ]?[Aa]ttention) version: None"
-    # Of FlashAttention 3, for Hopper, and of kernels of which none is left for this GPU.
-    r"|[Oo]nly supported (?:in|by|with) (?:FlashAttention[- ]?3|FA3)\b|[Oo]nly types = \[\]"
-    # Checks of native code, without a message: TORCH_CHECK(is_sm80), DG_HOST_UNREACHABLE.
-    r"|Expected .*?(?:\bis_sm\w+|prop\w*(?:->|\.)(?:major|minor)|compute_cap\w*).* to be true, but got false"
-    # DeepGEMM has cases by GPU, and says what it looked for when none fits.
-    r"|ssertion error \(\S+\.(?:hpp|cuh?|cpp):\d+\): (?:[Uu]nsupported arch|Unknown (?:recipe|SF transf))"
-    # Of a model it would be named.
-    r"|[Uu]nsupported (?:GPU |device )?arch(?:itecture)?s?\W*(?:\(\S+:\d+\)\s*)?$"
-    r"|\b[Aa]rch(?:itecture)? (?:is )?(?:unsupported|not supported)\b"
-    rf"|\bexcept (?:on|for|with) .{{0,40}}?{_GPUS}|\bmust be (?:an? )?(?:NVIDIA )?{_GPUS}"
-)
+_GPUS = rf"(?:{_ARCHITECTURES}|\b(?:V|A|H|B)[12]00\b|MI\d{{3}}[AX]?\b)"
+"""The same and names of models, which messages on memory and counts hold as well."""
+
+
+def _only_some(gpus: str) -> str:
+    """A pattern for what says that only some of `gpus` are accepted."""
+    return (
+        rf"(?:[Oo]nly|[Rr]equires?|[Nn]eeds?|[Uu]nsupported|[Nn]ot? (?:yet |currently )?(?:supported|available"
+        rf"|implemented|compatible|compiled)|(?:does|do)(?: not|n't) support|at least)\b.{{0,120}}?{gpus}"
+        rf"|{gpus}.{{0,80}}?(?:not (?:yet )?supported|unsupported|required\b|or (?:newer|higher|later|above)"
+        r"|only|too (?:low|old))"
+        rf"|{gpus}(?:(?![Mm]emory|[GM]i?B\b).){{0,80}}?(?:below|lower than|less than|older than) the (?:minimum|required)"
+        r"|\b[Nn]o (?:supported |valid )?(?:compute capabilities|CUDA arch\w*|GPU arch\w*)\b"
+        r"|not supported (?:on|by|for) (?:this|the current|your|current) (?:GPU|device|hardware|arch\w*)"
+        r"|(?:this|your|current) GPU (?:does not|doesn't|is not (?:yet |currently )?(?:supported|compatible|capable|able|new))|\bGPU is too old\b"
+        r"|(?:does|do)(?: not|n't) support (?:this|the current|your|current) (?:GPU|device|hardware|arch\w*)"
+        # No version of FlashAttention runs on GPUs before Ampere.
+        r"|[Uu]nsupported (?:FA|[Ff]lash[- ]?[Aa]ttention) version: None"
+        # Of FlashAttention 3, for Hopper, and of kernels of which none is left for this GPU.
+        r"|[Oo]nly supported (?:in|by|with) (?:FlashAttention[- ]?3|FA3)\b|[Oo]nly types = \[\]"
+        # Checks of native code, without a message: TORCH_CHECK(is_sm80), DG_HOST_UNREACHABLE.
+        r"|Expected .*?(?:\bis_sm\w+|prop\w*(?:->|\.)(?:major|minor)|compute_cap\w*).* to be true, but got false"
+        # DeepGEMM has cases by GPU, and says what it looked for when none fits.
+        r"|ssertion error \(\S+\.(?:hpp|cuh?|cpp):\d+\): (?:[Uu]nsupported arch|Unknown (?:recipe|SF transf))"
+        # Of a model it would be named.
+        r"|[Uu]nsupported (?:GPU |device )?arch(?:itecture)?s?\W*(?:\(\S+:\d+\)\s*)?$"
+        r"|\b[Aa]rch(?:itecture)? (?:is )?(?:unsupported|not supported)\b"
+        rf"|\bexcept (?:on|for|with) .{{0,40}}?{gpus}|\bmust be (?:an? )?(?:NVIDIA )?{gpus}"
+    )
+
+
+_ONLY_SOME_GPUS = _only_some(_GPUS)
 _REFUSAL = (
     r"(?:\bnot|n't) (?:yet |currently |officially )?(?:supported|compatible|divisible|allowed|implemented"
     r"|permitted|a valid|valid for)\b"
@@ -225,9 +234,9 @@ _WANTED = (
     r"|\brequires? (?:CUDA|ROCm) support\b"
     r"|\b(?:CUDA|ROCm|[Nn][Vv][Cc][Cc]|ptxas|[Nn]inja|[Cc][Mm]ake|gcc|g\+\+|C(?:\+\+)? compiler|NVML|libcuda\S*|cuDNN)"
     r" (?:(?:(?:was|is|could) )?not (?:be )?|cannot (?:be )?)found|\b(?:[Nn]inja|nvcc|cmake|gcc|ptxas) is required\b"
-    r"|\b(?:[Ll]ibrary|[Hh]eaders?|[Tt]oolkit|[Cc]ompiler|[Ee]xecutable) (?:\S+ )?(?:was |is |are )?not found\b|\bnot installed\b"
+    r"|\b(?:[Ll]ibrary|[Hh]eaders?|[Tt]oolkit|[Cc]ompiler|[Ee]xecutable) (?:\S*[./_]\S* )?(?:was |is |are )?not found\b|\bnot installed\b"
     r"|(?:[Cc]annot|[Cc]ould not|[Cc]ouldn't|[Uu]nable to|[Ff]ailed to) (?:find|locate)"
-    r" (?:any |the |a )?(?:CUDA\b(?! (?:graph|device|error))|ROCm|[Nn][Vv][Cc][Cc]|ptxas|ninja|cmake|gcc|g\+\+|C(?:\+\+)? compiler|NVML|libcuda)"
+    r" (?:any |the |a )?(?:CUDA\b(?! (?:graph|device|error|kernel|arch\w*|stream|event))|ROCm|[Nn][Vv][Cc][Cc]|ptxas|ninja|cmake|gcc|g\+\+|C(?:\+\+)? compiler|NVML|libcuda)"
     r"|[Uu]nable to determine (?:the )?CUDA version|[Ff]ailed to load the backend extension"
     r"|functions (?:unavailable|not installed)|\b[A-Z]+_(?:HOME|PATH|ROOT)\b.{0,40}(?:not set|unset|not found)"
 )
@@ -281,11 +290,13 @@ PLACED = (
         tier=Tier.STATED,
         # Of programs that have no exceptions.
         pattern=rf"^(?:(?:(?:(?:[Ff]atal )?[Ee]rror|ERROR|FATAL|[Ff]ailed)"
-        rf"\b[^:]{{0,60}}: |(?:time=\S+ )?level=(?:ERROR|error) .*msg=\"|(?=(?:Your |This |The )?(?:GPU|CUDA) ))"
+        rf"\b[^:]{{0,60}}: |(?:time=\S+ )?level=(?:ERROR|error) .*msg=\"|(?=(?:Your |This |The )?(?:GPU|CUDA) (?!arch\w* (?:list|flags?))))"
+        # A share of the memory or of the devices is no architecture.
+        rf"(?!.{{0,400}}(?:\d ?[KMGT]i?B\b|\b\d+ of (?:the |all )?\d+\b))"
         rf"(?!.{{0,400}}(?:[Ff]all|[Uu]sing |instead|[Dd]isabl|[Ww]arn|[Dd]efault))"
-        rf"(?P<message>.{{0,200}}?(?:{_ONLY_SOME_GPUS}).*)"
+        rf"(?P<message>.{{0,200}}?(?:{_only_some(_ARCHITECTURES)}).*)"
         # The first words of containers of NVIDIA's.
-        r"|Detected .{1,60} GPU, which (?:is|may) not (?:be )?(?:yet )?(?:be )?supported|No supported GPU\(s\) detected)",
+        r"|Detected .{1,60} GPU, which is not (?:yet )?supported|No supported GPU\(s\) detected)",
         example="Error: Could not start backend: cuda compute cap 61 is not supported",
         hint="Only some GPUs are accepted: {message}",
     ),
@@ -316,10 +327,12 @@ PLACED = (
         failure_class="driver_or_env",
         needles=("",),
         within=frozenset({IMPORTS_ANOTHER}),
+        # PyTorch and NumPy check what they are given; of PyTorch only what registers operators tells versions.
+        raised_in=r"/(?:site|dist)-packages/(?!(?:torch|numpy)/)|/torch/(?:_?library\b|_ops\.py|utils/_pytree)",
         tier=Tier.PLACED,
         ends_traceback=True,
         # One package calls what another one's version does not have, or does not have any more.
-        pattern=r"^(?:[A-Za-z_]\w*\.)*(?P<exception>\w*(?:Error|Exception))(?:: (?P<message>(?!.*(?:CUDA|HIP) error).*))?$",
+        pattern=r"^(?:[A-Za-z_]\w*\.)*(?P<exception>(?:Attribute|Type|Value|Name|Import)Error)(?:: (?P<message>(?!.*(?:CUDA|HIP) error).*))?$",
         example='Traceback (most recent call last):\n  File "/opt/bin/serve", line 3, in <module>\n    import transformers\n  File "/opt/site-packages/transformers/integrations/hub_kernels.py", '
         'line 89, in <module>\n    "cuda": LayerRepository(\n  File "/opt/site-packages/kernels/layer.py", line 76, '
         'in __init__\n    raise ValueError("Either a revision")\nValueError: Either a revision',

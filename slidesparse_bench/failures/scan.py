@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from slidesparse_bench.failures.classes import CLASSES
 from slidesparse_bench.failures.facts import facts_of, log_facts
 from slidesparse_bench.failures.folded import unfolded
-from slidesparse_bench.failures.log import Line, LogReader, Prefixed, Prefixes
+from slidesparse_bench.failures.log import Line, LogReader, Prefixed, Prefixes, split_prefixes
 from slidesparse_bench.failures.needles import Needles
 from slidesparse_bench.failures.noise import (
     HARMLESS_LEVELS,
@@ -21,18 +21,20 @@ from slidesparse_bench.failures.noise import (
     is_clean_shutdown,
     is_end_of_driver,
     is_end_of_engine,
+    is_end_of_run,
     is_noise,
     is_raised_at_exit,
     is_ready,
     is_result,
     is_stop,
+    is_taken_away,
     is_warned_of,
     states_its_level,
 )
 from slidesparse_bench.failures.reason import Reason, is_header
 from slidesparse_bench.failures.signature import Signature, Tier
 from slidesparse_bench.failures.signatures import SIGNATURES
-from slidesparse_bench.failures.trace import NOWHERE, Place, Tracebacks
+from slidesparse_bench.failures.trace import IMPORTS_ANOTHER, NOWHERE, Place, Tracebacks
 from slidesparse_bench.failures.tuning import Tuning
 
 _PROVED = re.compile(r"^slidesparse: (?P<failure_class>[a-z0-9_]+): (?P<message>.*)")
@@ -81,11 +83,14 @@ _PARDONED = (Tier.CLUE, Tier.STATED)
 _LINK = re.compile(r" {4,}(?:\d+: )?(?P<message>\S.*)")
 _LINKED = "InternalError: "
 _MOST_LINKS = 20
-"""What stands below `Caused by:`, each cause deeper than the one before."""
+"""What stands below `Caused by:`, and how many lines of the log may."""
+
+_HANDLED = "During handling of the above exception"
 
 _INSTALLS = "uilding wheel"
+_INSTALLED = re.compile(r"\bdone'?\s*$")
 _INSTALLING = "<installing>"
-"""What pip says, and the name that signatures know it by."""
+"""What pip says before and after, and the name that signatures know it by."""
 
 _AFTER_KV_CACHE = frozenset(
     {
@@ -180,8 +185,9 @@ class _Scanner:
         self._loading_failed = False
         self._answered = False
         self._shut_down = False
+        self._taken_away = False
         self._wrapped_by = ""
-        self._caused_at = 0
+        self._caused_at: dict[str, int] = {}
         self._tuning = Tuning()
         self._reason = Reason()
 
@@ -198,16 +204,14 @@ class _Scanner:
                 flood = line.raw.translate(_WITHOUT_DIGITS)
         self._scan.last = reader.last
         self._pardon(reader.worked_at)
-        if reader.worked_at and self._shut_down:
-            self._pardon_stop()
-        elif self._answered and reader.worked_at >= reader.unfinished_at:
-            self._pardon_end_of_driver(reader.worked_at)
+        if not self._taken_away:
+            self._pardon_the_end(reader)
         if self._scan.cause is not None:
             self._scan.cause = self._settle(self._scan.cause)
         return self._scan
 
     def _reads_everything(self) -> bool:
-        return self._tracebacks.any_open or self._reason.is_awaited or self._caused_at > 0
+        return self._tracebacks.any_open or self._reason.is_awaited or bool(self._caused_at)
 
     def _pardon(self, worked_at: int) -> None:
         """What went on after an error that nothing is known of, or that was only named, was not
@@ -223,6 +227,13 @@ class _Scanner:
         """What was taken for the cause did not stop the run: an alarm."""
         self._scan.alarm, self._scan.cause = self._scan.alarm or cause.line, None
 
+    def _pardon_the_end(self, reader: LogReader) -> None:
+        """How a program that did its work was ended; what a scheduler takes away was not done."""
+        if reader.worked_at and self._shut_down:
+            self._pardon_stop()
+        elif self._answered and reader.worked_at >= reader.unfinished_at:
+            self._pardon_end_of_driver(reader)
+
     def _pardon_stop(self) -> None:
         """A server that had answered, was asked to stop and ended in order did its work."""
         cause = self._scan.cause
@@ -230,14 +241,17 @@ class _Scanner:
             self._survive(cause)
             self._scan.worked = True
 
-    def _pardon_end_of_driver(self, worked_at: int) -> None:
-        """A driver whose prompts were all answered did its work, whatever its parts print when it ends."""
+    def _pardon_end_of_driver(self, reader: LogReader) -> None:
+        """A driver whose prompts were all answered, and that began nothing after them, did its work,
+        whatever its parts print when it ends."""
         cause = self._scan.cause
         if (
             cause is not None
             and cause.tier in (Tier.INTERRUPTED, Tier.CONSEQUENCE)
-            and cause.line.number > worked_at
+            and cause.line.number > reader.worked_at
             and is_end_of_driver(cause.prefixed.text)
+            and (between := reader.between_work_and(cause.line.number)) is not None
+            and all(is_end_of_run(split_prefixes(each).text) for each in between)
         ):
             self._survive(cause)
             self._scan.worked = True
@@ -257,7 +271,6 @@ class _Scanner:
         if process and process.startswith(("TP", "DP", "PP", "EP")):
             process = ""
         printer = f"{process} {prefixed.level}"
-        prefixed = self._as_exception(line, prefixed)
         inside, ends_traceback = self._tracebacks.follow(printer, prefixed.text)
         if inside:
             return
@@ -266,6 +279,8 @@ class _Scanner:
             return
         if ends_traceback:
             prefixed = prefixed._replace(text=prefixed.text.lstrip())
+        else:
+            prefixed = self._as_exception(printer, line, prefixed)
         if "exception=" in prefixed.text and (held := _HELD.search(prefixed.text)):
             prefixed = prefixed._replace(text=f"{held['type']}: {held['message']}")
         ends_traceback = self._ends_traceback(printer, prefixed.text, ends_traceback)
@@ -282,16 +297,24 @@ class _Scanner:
         if self._reason.is_told_by(printer, line.number, prefixed.text):
             self._take_reason(line, prefixed)
 
-    def _as_exception(self, line: Line, prefixed: Prefixed) -> Prefixed:
+    def _as_exception(self, printer: str, line: Line, prefixed: Prefixed) -> Prefixed:
         """A link of the chain below an error of Rust in the form of an exception that has no place."""
+        if self._caused_at:
+            self._end_chains(line.number)
         if prefixed.text == "Caused by:":
-            self._caused_at = line.number
-        elif self._caused_at and (link := _LINK.match(prefixed.text)):
-            if 0 < line.number - self._caused_at <= _MOST_LINKS:
+            self._caused_at[printer] = line.number
+        elif printer in self._caused_at:
+            if link := _LINK.match(prefixed.text):
                 return prefixed._replace(text=f"{_LINKED}{link['message']}")
-        elif prefixed.text:
-            self._caused_at = 0
+            if prefixed.text:
+                del self._caused_at[printer]
         return prefixed
+
+    def _end_chains(self, number: int) -> None:
+        """Forget the chains of causes that began too many lines before this one."""
+        too_old = [each for each, at in self._caused_at.items() if number - at > _MOST_LINKS]
+        for printer in too_old:
+            del self._caused_at[printer]
 
     def _ends_traceback(self, printer: str, text: str, ends_one: bool) -> bool:
         """Whether the line ends a traceback, or says what the exception on the line before it wraps."""
@@ -322,14 +345,21 @@ class _Scanner:
         stated = log_facts(text)
         if stated and (self._scan.cause is None or "built_for" in stated):
             self._scan.log_facts |= stated
+        if text.startswith(_HANDLED):
+            self._forget_import(prefixed.process)
         if _INSTALLS in text:
-            self._phase = self._phase | {_INSTALLING}
+            self._phase = (
+                self._phase - {_INSTALLING}
+                if _INSTALLED.search(text)
+                else self._phase | {_INSTALLING}
+            )
         if is_result(text):
             self._scan.worked, self._scan.cause = True, None
         self._answered = self._answered or is_all_answered(text)
         if is_ready(text):
             self._forget_the_start()
         self._shut_down = self._shut_down or is_clean_shutdown(text)
+        self._taken_away = self._taken_away or is_taken_away(text)
         if "load" in text and self._scan.cause and _LOADING_FAILED.search(text):
             self._loading_failed = True
         if level in HARMLESS_LEVELS:
@@ -345,6 +375,19 @@ class _Scanner:
         survived = cause.line if cause is not None else self._scan.last_error
         self._scan.alarm = self._scan.alarm or survived
         self._scan.cause = self._scan.last_error = None
+
+    def _forget_import(self, process: str) -> None:
+        """What an import raised and the program handled is an exception like any other."""
+        cause = self._scan.cause
+        if (
+            cause is None
+            or IMPORTS_ANOTHER not in cause.place.frames
+            or cause.tier is not Tier.PLACED
+            or cause.prefixed.process != process
+        ):
+            return
+        place = cause.place._replace(frames=cause.place.frames - {IMPORTS_ANOTHER})
+        self._scan.cause = _match(cause.line, cause.prefixed, place, _ANY_TIER)
 
     def _note_error(self, line: Line, text: str) -> None:
         if is_noise(text) or (self._answered and is_end_of_engine(text)):

@@ -348,8 +348,8 @@ _HOST_MEMORY = (
         ),
         # Programs that count before they ask: SGLang, Ollama, vLLM's swap space, Ray's object store; compilers,
         # Rust, Go and Node when they did ask.
-        pattern=r"(?:(?:[Nn]ot enough|[Ii]nsufficient|[Oo]ut of) (?:available |free |total )?|\b[Nn]o (?:available |free ))(?:[Hh]ost|CPU|[Ss]ystem"
-        r"|[Pp]hysical|[Mm]ain|[Vv]irtual) (?:memory|RAM)\b|(?:[Nn]ot enough|[Ii]nsufficient|[Oo]ut of) (?:free )?RAM\b"
+        pattern=r"(?:(?:[Nn]ot enough|[Ii]nsufficient) (?:available |free |total )?|(?<!B )(?<!% )(?<!\d )\b[Oo]ut of (?:available |free )?|\b[Nn]o (?:available |free ))(?:[Hh]ost|CPU|[Ss]ystem"
+        r"|[Pp]hysical|[Mm]ain|[Vv]irtual) (?:memory|RAM)\b|(?:(?:[Nn]ot enough|[Ii]nsufficient)|(?<!B )(?<!% )(?<!\d )\b[Oo]ut of) (?:free )?RAM\b"
         r"|requires? more (?:system|host|CPU) memory|\b(?:[Hh]ost|CPU|[Ss]ystem) (?:memory|RAM) (?:is )?(?:exhausted"
         r"|insufficient|not enough)|exceeds? (?:the )?(?:available|total|free) (?:host|CPU|system) (?:memory|RAM)"
         r"|^[\w.]*Error: (?:[Tt]oo large swap space|.*\bnot enough memory on (?:the )?host\b)|_OUT_OF_HOST_MEMORY\b"
@@ -787,7 +787,8 @@ _MEMORY_BUSY = (
         failure_class="gpu_memory_busy",
         needles=("other process",),
         tier=Tier.PLACED,
-        pattern=r"^[\w.]*(?:Error|Exception): .*\b(?:an)?other process(?:es)? (?:is|are) (?:already |currently )?(?:using|holding|occupying)"
+        pattern=r"^[\w.]*(?:Error|Exception): (?=.*\b(?:GPU|[Dd]evice)\b)(?!.*\b(?:[Pp]ort|lock|file|socket|address)\b)"
+        r".*\b(?:an)?other process(?:es)? (?:is|are) (?:already |currently )?(?:using|holding|occupying)"
         r"|^(?:[\w.]*(?:Error|Exception): .{0,80}?)?(?:The )?(?:GPU|[Dd]evice)(?: \d+)?(?:'s)? (?:memory )?is "
         r"(?:already |currently |still )*(?:in use|used|occupied|held) by (?:an)?other process",
         example="RuntimeError: GPU memory is already in use by other processes: 40.1 GiB of 47.5 GiB",
@@ -1331,7 +1332,6 @@ _ENVIRONMENT = (
             "cudaGetDeviceCount",
             "/dev/nvidia",
             "/dev/kfd",
-            "/dev/dri",
             *("compiled without", "built without"),
         ),
         pattern=r"Found no NVIDIA driver|No CUDA GPUs are available|no CUDA-capable device"
@@ -1345,9 +1345,9 @@ _ENVIRONMENT = (
         r"|CUDA driver is a stub library)"
         # Torch's own checks of an index, and those of Triton, which counts the drivers that work.
         r"|^AssertionError: Invalid device id|CUDA call failed lazily at initialization"
-        r"|NVRM: API mismatch|(?:[Uu]nable to|[Cc]annot|[Cc]ould not) find (?:an? |any )(?:CUDA|GPU|NVIDIA)\b.{0,20}(?:device|GPU)"
-        r"|cudaGetDeviceCount (?:returned|failed)|(?:initializ\w+ CUDA|\bcuInit\b).{0,40}CUDA_ERROR_UNKNOWN"
-        r"|(?:[Uu]nable to|[Cc]ould not|[Cc]annot|[Ff]ailed to) (?:open|access) .{0,40}?/dev/(?:nvidia|kfd|dri)"
+        r"|NVRM: API mismatch|(?:[Uu]nable to|[Cc]annot|[Cc]ould not) find (?:an? |any )(?:CUDA|GPU|NVIDIA)\b(?! (?:kernel|graph|stream|event)).{0,20}(?:device|GPU)"
+        r"|cudaGetDeviceCount (?:returned (?:error|cudaError|(?:3|35|46|\d{3})\b)|failed)|(?:initializ\w+ CUDA|\bcuInit\b).{0,40}CUDA_ERROR_UNKNOWN"
+        r"|(?:[Uu]nable to|[Cc]ould not|[Cc]annot|[Ff]ailed to) (?:open|access) .{0,40}?/dev/(?:nvidia|kfd)"
         r"|\b(?:PyTorch|[Tt]orch|vLLM|llama\.cpp) was (?:compiled|built) without (?:CUDA|GPU|ROCm)"
         r"|\b\d+ active drivers? \(|Backend device '\w+' is not active|_VISIBLE_DEVICES contains more devices"
         # Devices that are named instead of counted.
@@ -1380,7 +1380,7 @@ _ENVIRONMENT = (
         pattern=r"^[\w.]*(?:RuntimeError|AssertionError|OSError): (?P<message>(?:UVA|UVM|(?:[Pp]in(?:ned)?|torch\.\w+\.)[ -]?memory\S*"
         r"|(?:Sleep mode|cumem|xpumem) allocator|CUDA IPC|GPUDirect\S*|NVLink|P2P|[Hh]uge ?[Pp]ages|MemPool\S*"
         r"|Fallback Gloo backend|[\w.]+ (?:library|driver|extension)) (?:is |are |APIs are )(?:not |un)available\b.*"
-        r"|.*\brequires (?:UVA|CUDA IPC|NVML|GPUDirect\S*)\b.*)",
+        r"|.*\brequires (?:UVA|CUDA IPC|NVML|GPUDirect\S*)(?: (?:support|access)\b.*|[.,;:(].*|$))",
         example="RuntimeError: UVA is not available",
         hint="This system does not offer it: {message}",
     ),
@@ -1440,8 +1440,6 @@ _ENVIRONMENT = (
             *("FATAL: Module nvidia", "no runtime for", "nvidia-ctk", "invalid runtime name"),
             "DistributionNotFound",
             "InvalidVersion: ",
-            "_ARRAY_API not found",
-            "compiled against ABI",
             *("Unable to convert function return value", "failed without raising an exception"),
         ),
         pattern=r"^ModuleNotFoundError: No module named '(?P<package>[\w.]+)'"
@@ -1449,8 +1447,8 @@ _ENVIRONMENT = (
         r"|numpy\.dtype size changed|VersionConflict: |Numpy is not available|^TypeError: Descriptors cannot be created directly"
         r"|^AttributeError: `np\.\w+` was removed in "
         # The kernel's module, and what gives GPUs to containers.
-        r"|unknown or invalid runtime name|^(?:[\w.]+\.)?(?:DistributionNotFound|InvalidVersion): |_ARRAY_API not found"
-        r"|module compiled against ABI|^TypeError: Unable to convert function return value"
+        r"|unknown or invalid runtime name|^(?:[\w.]+\.)?(?:DistributionNotFound|InvalidVersion): "
+        r"|^TypeError: Unable to convert function return value"
         r"|^SystemError: initialization of \S+ failed without raising"
         r"|FATAL: Module nvidia\S* not found|no runtime for \W?nvidia\W? is configured|nvidia-ctk\W* not found",
         example="ModuleNotFoundError: No module named 'compressed_tensors'",
@@ -1549,7 +1547,7 @@ _ENVIRONMENT = (
             *("Could not create or locate cache dir", "getpwuid(): uid not found", "[Errno "),
         ),
         # Operations that the system or its file systems refuse, files that they lost.
-        pattern=r"^(?:OSError|BlockingIOError|PermissionError): \[Errno (?:1|5|8|11|23|26|37|38|40|95|116|121)\]|(?:\[Errno 13\] |^PermissionError.*)Permission denied|Too many open files"
+        pattern=r"^(?:OSError|PermissionError): \[Errno (?:1|5|8|23|26|37|38|40|95|116|121)\]|(?:\[Errno 13\] |^PermissionError.*)Permission denied|Too many open files"
         r"|Could not create or locate cache dir|getpwuid\(\): uid not found"
         r"|Read-only file system|can't start new thread",
         example="PermissionError: [Errno 13] Permission denied: '/root/.cache/vllm'",
@@ -2001,7 +1999,7 @@ _DISTRIBUTED = (
         ),
         # Gloo's collectives have a limit of their own.
         pattern=r"RPC call to (?P<call>\w+) timed out|Timed out waiting for (?:new )?engine core"
-        r"|[Tt]imed out waiting \d+ ?ms for \w+ operation|\bDeepEP\b.{0,60}\btime ?out\b"
+        r"|[Tt]imed out waiting \d+ ?ms for \w+ operation|\bDeepEP (?:error: time ?out|timeout check failed|[\w() /-]{1,60}\btimeout, )"
         r"|Did not receive response from front-end|launch timed out and was terminated"
         r"|[Hh]eartbeat (?:monitor )?timed out|Engine iteration timed out|^Timeout \(\d+:\d\d:\d\d"
         r"|timeout: sending signal|[Ww]atchdog got stuck for"
@@ -2035,13 +2033,13 @@ _DISTRIBUTED = (
         hint="Another rank disappeared; its own log lines were not found.",
     ),
     Signature(
-        id="name_of_a_host",
+        id="host_of_the_group",
         failure_class="nccl_or_distributed",
-        needles=("gaierror",),
+        needles=("gaierror", "[Errno 1"),
         within=frozenset(
             {"init_process_group", "rendezvous.py", "parallel_state.py", "distributed_c10d.py"}
         ),
-        pattern=r"^socket\.gaierror: (?P<message>.+)",
+        pattern=r"^(?:socket\.gaierror: |OSError: \[Errno 1(?:01|13)\] )(?P<message>.+)",
         example='Traceback (most recent call last):\n  File "/opt/torch/distributed/rendezvous.py", line 189, in '
         "_create_c10d_store\n    return TCPStore(\nsocket.gaierror: [Errno -2] Name or service not known",
         hint="Setting up or using the process group failed: {message}",
@@ -2141,7 +2139,7 @@ _DISTRIBUTED = (
             "Failed to connect to GCS",
             "running Ray instance",
             "Duplicate GPU detected",
-            *("NVSHMEM", "onnectFullMesh failed", "[Errno 1", "ORTE daemon"),
+            *("NVSHMEM", "onnectFullMesh failed", "ORTE daemon"),
             "NCCL WARN Bootstrap",
             "nvshmem",
             "TCPStore",
@@ -2153,12 +2151,10 @@ _DISTRIBUTED = (
             "find open port",
             "127.0.0.1 nor ::1",
             "ORTE was unable",
-            "PMIX ERROR",
             "MPI_",
             "ibv_",
             "mlx",
             "initializing torch.distributed",
-            "node_ip_address.json",
             "UCX  ERROR",
             "NIXL_ERR_",
             "rendezvous",
@@ -2171,16 +2167,16 @@ _DISTRIBUTED = (
         r"|DistBackendError|DistNetworkError|DistStoreError|server socket has failed to "
         r"listen|[Aa]ddress already in use|[Gg]loo connect\w* failed|\bmakeDeviceFor(?:Hostname|Interface)\b|Error: \[\S*/gloo/\S+:\d+\] (?!.*[Tt]imed? ?out)|gloo/transport/.*(?:timed out"
         r"|[Ee]rror)|Failed to connect to GCS|Could not find any running Ray instance"
-        r"|Duplicate GPU detected|NCCL WARN Bootstrap|(?:nvshmem|NVSHMEM)\w*.{0,40}fail"
+        r"|Duplicate GPU detected|NCCL WARN Bootstrap|(?:nvshmem\w*.{0,40}fail|NVSHMEM\w*.{0,40}\bfail(?:ed|ure))"
         r"|nvshmem/\S+:\d+: (?:non-zero status|NULL value)|TCPStore.{0,40}(?:fail|refused)"
         r"|process group has not been initialized|\bgroup (?:is )?(?:not|already) initialized"
         r"|distributed environment is not initialized|\bRendezvous(?!Timeout|GracefulExit)\w*Error: "
         r"|\bport:? \S+ (?:is )?already in use\b|^[\w.]*Error: No .{1,40} found in Ray cluster"
         r"|The DP master node .* is missing|driver node id \S+ is not included in a placement group"
         r"|Global rank \d+ is not part of group|Every node should have a unique IP address|Ray is not initialized although|Could not find open port after|Neither 127\.0\.0\.1 nor ::1 are bound"
-        r"|\b[Cc]onnectFullMesh failed|^OSError: \[Errno 1(?:01|13)\]|An ORTE daemon has unexpectedly failed"
+        r"|\b[Cc]onnectFullMesh failed|An ORTE daemon has unexpectedly failed"
         r"|An error occurred in MPI_|\bmlx\d: .*got completion with error|Error initializing torch\.distributed using"
-        r"|PMIX ERROR: |\bMPI_Init\w* (?:has )?failed|\bibv_\w+ (?:call )?failed|find a `node_ip_address\.json` file"
+        r"|\bMPI_Init\w* (?:has )?failed|\bibv_\w+ (?:call )?failed"
         r"|ORTE was unable to|UCX  ERROR|NIXL_ERR_(?!NOT_FOUND)\w+|wait timeout after \d+ms|Cuda error \S*custom_all_reduce\.cuh?:\d+",
         example="torch.distributed.DistNetworkError: The server socket has failed to listen on any "
         "local network address. port: 29500, useIpv6: false, code: -98, name: EADDRINUSE, message: "
@@ -2189,10 +2185,14 @@ _DISTRIBUTED = (
     Signature(
         id="socket_of_the_store",
         failure_class="nccl_or_distributed",
-        needles=("client socket has", "server socket", "ssh: connect to host"),
+        needles=(
+            *("client socket has", "server socket", "ssh: connect to host"),
+            *("PMIX ERROR", "node_ip_address.json"),
+        ),
         tier=Tier.STATED,
         pattern=r"The client socket has timed out|The server socket (?:has failed|cannot be initialized on \S+ \(errno: (?!97\b))"
-        r"|^ssh: connect to host \S+ port \d+: ",
+        # What others do without, or wait for.
+        r"|^ssh: connect to host \S+ port \d+: |PMIX ERROR: |find a `node_ip_address\.json` file",
         example="[E socket.cpp:1011] [c10d] The client socket has timed out after 600000ms while trying to connect to "
         "(10.0.0.1, 29500).",
         hint="The ranks did not reach one another.",
@@ -2394,7 +2394,8 @@ _STOPPED = (
         r"|\b(?:[Rr]eceived|[Cc]aught|[Gg]ot) (?:exit |termination )?signal:? ?(?:15|2|1)\b"
         r"|\b[Ss]ignal [Rr]eceived: ?(?:15|2|1)\b|SignalException: Process \d+ got signal: (?P<signal>15|2|1)\b"
         r"|\bjob is (?:being )?preempted|DUE TO PREEMPTION|[Ss]pot (?:[Ii]nstance )?[Ii]nterruption"
-        r"|[Pp]reemption (?:notice|signal)|(?:[Ii]nstance|[Nn]ode|VM|[Pp]od|[Mm]achine) (?:was|has been|is being|will be|got)"
+        r"|[Pp]reemption (?:notice|signal)|^\W*(?:(?:[Tt]he|[Tt]his|[Yy]our|[Aa]|actor's|VM|GCE|EC2|[Ss]pot|[Cc]ompute|[Cc]loud) )*"
+        r"(?:[Ii]nstance|[Nn]ode|VM|[Pp]od|[Mm]achine)(?: [\w.-]*\d[\w.-]*)? (?:was|has been|is being|will be|got)"
         r" (?:preempted|reclaimed)\b|node was terminated expectedly: received SIG"
         r"|going down for (?:reboot|power|system halt|halt|maintenance)|^Terminated\b"
         r"|: line \d+: +\d+ Terminated\b"

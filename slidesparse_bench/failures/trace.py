@@ -27,6 +27,8 @@ _BOX_OPENS, _BOX_CLOSES = "╭", "╰"
 IMPORTS_ANOTHER = "<import of another package>"
 """Among the frames when one installed package, while it was imported, called another that raised."""
 _PACKAGE = re.compile(r"/(?:site|dist)-packages/(?P<name>\w+)")
+_IMPORT_STATEMENT = re.compile(r"\s*(?:import|from) [\w.]")
+_IMPORT_FUNCTIONS = frozenset({"_find_and_load", "_gcd_import", "exec_module", "import_module"})
 
 MOST_PROCESSES = 256
 MOST_LINES = 5000
@@ -59,15 +61,15 @@ class Traceback:
     """The traceback that one process is printing, with every traceback chained to it.
 
     A chain adds to the same `frames`, because the outer functions often stand only in the later
-    parts. `imported` is the file that was being imported last, if any. `indent` is how far the
-    first line of it stands to the right; `is_flat` says that a terminal or collector has cut the
+    parts. `imported` is the file that was being imported last, if any; `imports` says that the frame
+    just read imports something. `indent` is how far the first line of it stands to the right; `is_flat` says that a terminal or collector has cut the
     indentation off, `is_boxed` that a frame is drawn around it.
     """
 
     frames: set[str] = field(default_factory=set)
     file: str = ""
     imported: str = ""
-    ran_program: bool = False
+    imports: bool = False
     indent: int = 0
     is_open: bool = False
     is_chained: bool = False
@@ -117,7 +119,8 @@ class Tracebacks:
         if not ends_traceback:
             return Place(traceback.frames)
         if traceback.imported and traceback.calls_another():
-            traceback.frames.add(IMPORTS_ANOTHER)
+            frames = traceback.frames | {IMPORTS_ANOTHER}  # of this part of a chain alone
+            return Place(frames, traceback.file, True, traceback.raises)
         return Place(traceback.frames, traceback.file, True, traceback.raises)
 
     def follow(self, process: str, text: str) -> tuple[bool, bool]:
@@ -182,6 +185,7 @@ class Tracebacks:
             frame = _OTHER_FRAME.match(text)
         if frame is None:
             traceback.raises = traceback.raises or text.lstrip(" ->0123456789").startswith("raise ")
+            traceback.imports = traceback.imports or _IMPORT_STATEMENT.match(text) is not None
         else:
             file = frame["file"].replace("\\", "/")
             traceback.raises = False
@@ -189,9 +193,10 @@ class Tracebacks:
             if not file.startswith("<") or not traceback.file:
                 traceback.file = file
                 if frame["function"] == "<module>":
-                    # The first one is the program itself.
-                    traceback.imported = file if traceback.ran_program else ""
-                    traceback.ran_program = True
+                    # One that no import led to is a program: the first one, or what runpy runs.
+                    traceback.imported = file if traceback.imports else ""
+                traceback.imports = False
+            traceback.imports = traceback.imports or frame["function"] in _IMPORT_FUNCTIONS
             if len(traceback.frames) < MOST_LINES:
                 traceback.frames.add(file.rpartition("/")[2])
                 traceback.frames.add((frame["function"] or "").strip())
