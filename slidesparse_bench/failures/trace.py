@@ -61,9 +61,10 @@ class Traceback:
     """The traceback that one process is printing, with every traceback chained to it.
 
     A chain adds to the same `frames`, because the outer functions often stand only in the later
-    parts. `imported` is the file that was being imported last, if any; `imports` says that the frame
-    just read imports something. `indent` is how far the first line of it stands to the right; `is_flat` says that a terminal or collector has cut the
-    indentation off, `is_boxed` that a frame is drawn around it.
+    parts. `imported` is the file that was being imported last, if any; `imports` says that the
+    frame just read imports something. `indent` is how far the first line of it stands to the right;
+    `is_flat` says that a terminal or collector has cut the indentation off, `is_boxed` that a frame
+    is drawn around it.
     """
 
     frames: set[str] = field(default_factory=set)
