@@ -223,6 +223,11 @@ def test_every_form_of_the_compilation_config_gets_the_pass(given):
     assert config.get("mode") == (3 if given in (3, {"mode": 3}) else None)
 
 
+def test_no_compilation_at_all_stays_asked_for():
+    config = with_own_gemm({"compilation_config": 0}, "cublaslt")["compilation_config"]
+    assert config["mode"] == 0
+
+
 def test_pass_that_was_asked_for_is_not_replaced():
     asked = {"compilation_config": {"inductor_compile_config": {INDUCTOR_HOOK: "theirs"}}}
     merged = with_own_gemm(asked, "cublaslt")["compilation_config"]

@@ -28,7 +28,7 @@ def with_own_gemm(arguments: Mapping[str, Any], label: str) -> dict[str, Any]:
 
 def _with_fusion(compilation_config: Any) -> Any:
     """A number is vLLM's compilation mode. A pass that is there already stays, and is the only one."""
-    given = compilation_config or {}
+    given = {} if compilation_config is None else compilation_config
     if isinstance(given, int):
         given = {"mode": given}
     if not isinstance(given, dict):
