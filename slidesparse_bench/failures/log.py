@@ -357,11 +357,12 @@ class LogReader:
             self.last = Line(number, _decode(content[start:][-LONGEST_LINE_BYTES:]))
 
     def _remember_work(self, block: bytes, first_number: int) -> None:
-        ends = [end for work in _WORK for end in [each.end() for each in work.finditer(block)][-1:]]
-        ends += [match.end() for match in _FULL_BAR.finditer(block) if _is_of_work(match)][-1:]
+        ends = [match.end() for work in _WORK for match in work.finditer(block)]
+        ends += [match.end() for match in _FULL_BAR.finditer(block) if _is_of_work(match)]
         if ends:
-            self.worked_at = first_number + block.count(b"\n", 0, max(ends))
-            self.after_work = block[max(ends) : max(ends) + _MOST_AFTER_WORK]
+            end = max(ends)
+            self.worked_at = first_number + block.count(b"\n", 0, end)
+            self.after_work = block[end : end + _MOST_AFTER_WORK]
         elif self.worked_at:
             self.after_work += block[: max(0, _MOST_AFTER_WORK - len(self.after_work))]
         if bars := [match.end() for match in _UNFINISHED_BAR.finditer(block)]:

@@ -152,10 +152,7 @@ def is_end_of_driver(text: str) -> bool:
 
 def is_taken_away(text: str) -> bool:
     """Whether a scheduler or a cloud says that it ended the job."""
-    for word in _TAKES_AWAY:  # as below
-        if word in text:
-            return _TAKEN_AWAY.search(text) is not None
-    return False
+    return _holds_one_of(_TAKES_AWAY, text) and _TAKEN_AWAY.search(text) is not None
 
 
 def is_end_of_run(text: str) -> bool:
@@ -165,9 +162,14 @@ def is_end_of_run(text: str) -> bool:
 
 def is_clean_shutdown(text: str) -> bool:
     """Whether a server says that it ended in order."""
-    for word in _SHUTDOWNS:  # asked of every line: `any` takes three times as long
+    return _holds_one_of(_SHUTDOWNS, text) and _STOPPED.search(text) is not None
+
+
+def _holds_one_of(words: tuple[str, ...], text: str) -> bool:
+    """Asked of every line: `any` takes three times as long."""
+    for word in words:  # noqa: SIM110 - see above
         if word in text:
-            return _STOPPED.search(text) is not None
+            return True
     return False
 
 

@@ -119,10 +119,10 @@ class Tracebacks:
             return NOWHERE
         if not ends_traceback:
             return Place(traceback.frames)
+        frames = traceback.frames
         if traceback.imported and traceback.calls_another():
-            frames = traceback.frames | {IMPORTS_ANOTHER}  # of this part of a chain alone
-            return Place(frames, traceback.file, True, traceback.raises)
-        return Place(traceback.frames, traceback.file, True, traceback.raises)
+            frames = frames | {IMPORTS_ANOTHER}  # of this part of a chain alone
+        return Place(frames, traceback.file, True, traceback.raises)
 
     def follow(self, process: str, text: str) -> tuple[bool, bool]:
         """Take in one line: (it is part of a traceback's inside, it ends one)."""
