@@ -17,7 +17,7 @@ with warnings.catch_warnings():
 
     from slidesparse_bench.vllm_plugin.dequantize import scaled
     from slidesparse_bench.vllm_plugin.engine_arguments import with_own_gemm
-    from slidesparse_bench.vllm_plugin.fusion import INDUCTOR_HOOK, SiluAndMulFusion
+    from slidesparse_bench.vllm_plugin.fusion import INDUCTOR_HOOK, GemmFusion
     from slidesparse_bench.vllm_plugin.ops import silu_and_mul_w8a8_gemm, w8a8_gemm
 
 from slidesparse_bench.cell import Sparsity
@@ -42,16 +42,17 @@ SUMS = pytest.mark.parametrize(
 )
 
 
-class Counting(SiluAndMulFusion):
+class Counting(GemmFusion):
     """Counts the ops that a graph has after the pass."""
 
     def __init__(self):
-        self.fused, self.plain = 0, 0
+        self.fused, self.plain, self.splits = 0, 0, 0
 
     def __call__(self, graph):
         super().__call__(graph)
         self.fused += self.count(graph, silu_and_mul_w8a8_gemm.default)
         self.plain += self.count(graph, w8a8_gemm.default)
+        self.splits += self.count(graph, torch.ops.aten.split_with_sizes.default)
 
     def count(self, graph, target):
         return len(graph.find_nodes(op="call_function", target=target))
@@ -79,8 +80,37 @@ class Mlp:
         return self.linear(self.activation(both), self.down)
 
 
+class Attention:
+    """The projection to query, key and value, and a rotation of the first two."""
+
+    SIZES = (64, 16, 16)
+
+    def __init__(self, raw_dtype, dtype, biased):
+        self.raw_dtype, self.dtype = raw_dtype, dtype
+        generator = torch.Generator().manual_seed(0)
+        n = sum(self.SIZES)
+        self.weight = torch.randint(-9, 10, (n, HIDDEN), generator=generator).to(torch.int8)
+        self.scales = torch.rand((1, n), generator=generator) * 1e-2
+        self.bias = torch.rand((n,), generator=generator).to(dtype) if biased else None
+
+    def sums(self, x):
+        n, k = self.weight.shape
+        rest = ("cublaslt", n, k, 4, 0, torch.int8, self.raw_dtype)
+        return w8a8_gemm(x, self.weight, None, *rest)
+
+    def __call__(self, x):
+        both = scaled(*self.sums(x), self.scales, self.bias, self.dtype)
+        query, key, value = both.split(self.SIZES, dim=-1)
+        return rotated(query), rotated(key), value.view(-1, 2, 8)
+
+
+def rotated(x):
+    first, second = x.view(x.shape[0], -1, 16).chunk(2, dim=-1)
+    return torch.cat((first - second, second + first), dim=-1)
+
+
 def compiled(mlp, m=7):
-    """The pass after it was run, and what the compiled MLP gives with it and without."""
+    """The pass after it was run, and what the compiled layers give with it and without."""
     x = torch.randn((m, HIDDEN), generator=torch.Generator().manual_seed(1)).to(mlp.dtype)
     torch._dynamo.mark_dynamic(x, 0)
     fusion, outputs = Counting(), []
@@ -157,6 +187,57 @@ def test_odd_width_is_left_alone():
     assert compiled(mlp)[0].fused == 0
 
 
+@SUMS
+@pytest.mark.parametrize("biased", [False, True], ids=["plain", "biased"])
+def test_query_key_and_value_are_scaled_each_for_itself(raw_dtype, dtype, biased):
+    fusion, parts, whole = compiled(Attention(raw_dtype, dtype, biased))
+    assert fusion.splits == 0
+    assert [part.shape for part in parts] == [part.shape for part in whole]
+    assert all(torch.equal(*pair) for pair in zip(parts, whole, strict=True))
+    assert (parts[2].stride(), whole[2].stride()) == ((16, 8, 1), (96, 8, 1))  # of its own, a view
+
+
+class Shared(Attention):
+    """What is split is wanted whole as well."""
+
+    def __call__(self, x):
+        both = scaled(*self.sums(x), self.scales, self.bias, self.dtype)
+        query, key, _ = both.split(self.SIZES, dim=-1)
+        return rotated(query), rotated(key), both
+
+
+class Rows(Attention):
+    """Tokens are split, not columns."""
+
+    def __call__(self, x):
+        both = scaled(*self.sums(x), self.scales, self.bias, self.dtype)
+        first, second = both.split([3, x.shape[0] - 3], dim=0)
+        return rotated(first), rotated(second)
+
+
+class Normalized(Attention):
+    """Between the scales and the split is what needs whole rows."""
+
+    def __call__(self, x):
+        both = scaled(*self.sums(x), self.scales, self.bias, self.dtype)
+        return tuple(map(rotated, both.softmax(dim=-1).split(self.SIZES, dim=-1)))
+
+
+class Foreign(Attention):
+    """The product is none of ours."""
+
+    def sums(self, x):
+        return x.float() @ self.weight.t().float(), torch.ones((x.shape[0], 1))
+
+
+@pytest.mark.parametrize("kind", [Shared, Rows, Normalized, Foreign])
+def test_any_other_split_is_left_alone(kind):
+    attention = kind(torch.float32, torch.bfloat16, biased=True)
+    fusion, parts, whole = compiled(attention)
+    assert fusion.splits == 1
+    assert all(torch.equal(*pair) for pair in zip(parts, whole, strict=True))
+
+
 def test_phase_of_a_rank_goes_along():
     mlp = Mlp(SiluAndMul.forward_native, torch.int32, torch.bfloat16)
     k_out = stretched_k(WIDTH + 2, Sparsity(8))
@@ -204,7 +285,7 @@ def test_engine_arguments_keep_what_they_had():
     assert asked == before
     assert isinstance(
         merged["compilation_config"]["inductor_compile_config"].pop(INDUCTOR_HOOK),
-        SiluAndMulFusion,
+        GemmFusion,
     )
     assert merged["compilation_config"] == asked["compilation_config"]
     assert (
@@ -219,7 +300,7 @@ def test_engine_arguments_keep_what_they_had():
 )
 def test_every_form_of_the_compilation_config_gets_the_pass(given):
     config = with_own_gemm({"compilation_config": given}, "cublaslt")["compilation_config"]
-    assert isinstance(config["inductor_compile_config"][INDUCTOR_HOOK], SiluAndMulFusion)
+    assert isinstance(config["inductor_compile_config"][INDUCTOR_HOOK], GemmFusion)
     assert config.get("mode") == (3 if given in (3, {"mode": 3}) else None)
 
 
@@ -235,5 +316,5 @@ def test_pass_that_was_asked_for_is_not_replaced():
 
 
 def test_pass_reaches_other_ranks_as_it_is():
-    sent = pickle.loads(pickle.dumps(SiluAndMulFusion()))
-    assert sent.uuid() == SiluAndMulFusion().uuid()
+    sent = pickle.loads(pickle.dumps(GemmFusion()))
+    assert sent.uuid() == GemmFusion().uuid()

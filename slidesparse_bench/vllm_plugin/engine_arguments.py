@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from slidesparse_bench import __version__
-from slidesparse_bench.vllm_plugin.fusion import INDUCTOR_HOOK, SiluAndMulFusion
+from slidesparse_bench.vllm_plugin.fusion import INDUCTOR_HOOK, GemmFusion
 
 
 def with_own_gemm(arguments: Mapping[str, Any], label: str) -> dict[str, Any]:
@@ -34,4 +34,4 @@ def _with_fusion(compilation_config: Any) -> Any:
     if not isinstance(given, dict):
         return given
     inductor = given.get("inductor_compile_config") or {}
-    return {**given, "inductor_compile_config": {INDUCTOR_HOOK: SiluAndMulFusion(), **inductor}}
+    return {**given, "inductor_compile_config": {INDUCTOR_HOOK: GemmFusion(), **inductor}}

@@ -1,8 +1,12 @@
-"""A pass over vLLM's compiled graph: SiLU and its product go into the GEMM op that follows them.
+"""A pass over vLLM's compiled graph, which lets less be written between our GEMMs.
+
+- SiLU and its product go into the GEMM op that follows them. What is looked for is traced from
+  vLLM's own code, so that another version's expression is either found as it is there, or left alone.
+- Query, key and value are scaled each for itself. Scaled in one piece, the piece is written, since
+  the value is a view of it; each for itself, query and key are scaled where the rotation reads them.
 
 vLLM takes passes of others by its configuration (`inductor_compile_config`, 0.25 to 0.33) and does
-the same for quantization ops of its own. What is looked for is traced from vLLM's own code, so that
-another version's expression is either found as it is there, or left alone.
+the same for quantization ops of its own.
 """
 
 from __future__ import annotations
@@ -24,31 +28,37 @@ from slidesparse_bench.vllm_plugin.ops import silu_and_mul_w8a8_gemm, w8a8_gemm
 
 INDUCTOR_HOOK = "post_grad_custom_post_pass"
 """Where Inductor, and so vLLM's `inductor_compile_config`, takes a pass."""
+_SPLIT = torch.ops.aten.split_with_sizes.default
 _OPERANDS = ("raw", "x_scale", "w_scale")
 _WIDTH = 11
 """Of the traced example: a number that stands for nothing else in its graph."""
 
 
-class SiluAndMulFusion(InductorPass):
-    """`w8a8_gemm(silu_and_mul(scaled(raw)))` becomes `silu_and_mul_w8a8_gemm(raw)`."""
+class GemmFusion(InductorPass):
+    """`w8a8_gemm(silu_and_mul(scaled(raw)))` becomes `silu_and_mul_w8a8_gemm(raw)`, and
+    `scaled(raw).split(sizes)` the `scaled(part)` of each part of `raw`."""
 
     def __call__(self, graph: fx.Graph) -> None:
         for gemm in graph.find_nodes(op="call_function", target=w8a8_gemm.default):
-            found = _activation(gemm.args[0])
-            if found is not None:
-                with graph.inserting_before(gemm):
-                    fused = graph.call_function(
-                        silu_and_mul_w8a8_gemm.default, (*found, *gemm.args[1:])
-                    )
-                fused.meta["val"] = gemm.meta["val"]
-                gemm.replace_all_uses_with(fused)
-                graph.erase_node(gemm)
+            _fuse_activation(graph, gemm)
+        for split in graph.find_nodes(op="call_function", target=_SPLIT):
+            _scale_parts(graph, split)
         graph.eliminate_dead_code()
 
     def uuid(self) -> str:
         """Part of the keys of compile caches, which see nothing of what the op does either."""
         files = (Path(__file__), Path(ops.__file__))
         return str(self.hash_source(*(file.read_text(encoding="utf-8") for file in files)))
+
+
+def _fuse_activation(graph: fx.Graph, gemm: fx.Node) -> None:
+    found = _activation(gemm.args[0])
+    if found is not None:
+        with graph.inserting_before(gemm):
+            fused = graph.call_function(silu_and_mul_w8a8_gemm.default, (*found, *gemm.args[1:]))
+        fused.meta["val"] = gemm.meta["val"]
+        gemm.replace_all_uses_with(fused)
+        graph.erase_node(gemm)
 
 
 def _activation(x: fx.Node) -> tuple[fx.Node, fx.Node, fx.Node, torch.dtype] | None:
@@ -77,6 +87,61 @@ def _is_output(node: fx.Node, number: int) -> bool:
         and node.args[1] == number
         and node.args[0].target in (w8a8_gemm.default, silu_and_mul_w8a8_gemm.default)
     )
+
+
+def _scale_parts(graph: fx.Graph, split: fx.Node) -> None:
+    """Give each part of the last dimension the expression that was split, on slices of its inputs."""
+    whole, sizes, *dim = split.args
+    shape = whole.meta["val"].shape
+    expression = _elementwise(whole)
+    inner = expression - {whole}
+    inputs = {each for node in expression for each in node.all_input_nodes} - expression
+    if (
+        dim not in ([-1], [len(shape) - 1])
+        or not any(_is_output(each, 0) for each in inputs)
+        or any(user not in expression for node in inner for user in node.users)
+        or len(whole.users) > 1
+    ):
+        return
+    in_order = [node for node in graph.nodes if node in expression]
+    for part in list(split.users):
+        start = sum(sizes[: part.args[1]])
+        end = start + sizes[part.args[1]]
+        with graph.inserting_before(split):
+            known = {each: _columns(graph, each, shape[-1], start, end) for each in inputs}
+            for node in in_order:
+                known[node] = graph.node_copy(node, known.__getitem__)
+                del known[node].meta["val"]  # of the whole; Inductor makes that of a part
+        part.replace_all_uses_with(known[whole])
+        graph.erase_node(part)
+    graph.erase_node(split)
+
+
+def _elementwise(last: fx.Node) -> set[fx.Node]:
+    """The ops behind one another that make each element of `last` of one of each of their inputs."""
+    found: set[fx.Node] = set()
+    waiting = [last]
+    while waiting:
+        node = waiting.pop()
+        if node not in found and _is_elementwise(node):
+            found.add(node)
+            waiting += node.all_input_nodes
+    return found
+
+
+def _is_elementwise(node: fx.Node) -> bool:
+    if node.target is torch.ops.aten.view.dtype:
+        before, after = node.args[0].meta["val"].dtype, node.meta["val"].dtype
+        return bool(before.itemsize == after.itemsize)
+    return torch.Tag.pointwise in getattr(node.target, "tags", ())
+
+
+def _columns(graph: fx.Graph, node: fx.Node, width: int, start: int, end: int) -> fx.Node:
+    """Of `node`, or `node` itself if it is the same for all of the `width` columns."""
+    shape = node.meta["val"].shape
+    if not shape or shape[-1] != width:
+        return node
+    return graph.call_function(torch.ops.aten.slice.Tensor, (node, len(shape) - 1, start, end))
 
 
 @functools.cache

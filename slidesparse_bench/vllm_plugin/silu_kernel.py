@@ -47,7 +47,7 @@ def silu_and_mul_quantize(
     m, d = raw.shape[0], raw.shape[1] // 2
     if m == 0:
         return
-    programs = min(m, _programs(raw.device, raw.itemsize))
+    programs = min(m, _programs(raw.device))
     arguments = (
         raw,
         x_scale,
@@ -78,10 +78,9 @@ def silu_and_mul_quantize(
 
 
 @functools.cache
-def _programs(device: torch.device, itemsize: int) -> int:
+def _programs(device: torch.device) -> int:
     """As many as did best: fewer leave multiprocessors waiting, more scratch leaves the L2 cache."""
-    each = 3 if itemsize == 2 else 2
-    return each * int(torch.cuda.get_device_properties(device).multi_processor_count)
+    return 3 * int(torch.cuda.get_device_properties(device).multi_processor_count)
 
 
 @triton.jit
