@@ -32,6 +32,9 @@ POWER_CAP = "sw_power_cap"
 SLOW_HOST = 1.15
 """A CPU that takes this many times its best for the same work can move the numbers of small
 models, whose steps are mostly Python on the host."""
+HOST_BOUND = 0.05
+"""A host that waits for the device in less of a step than this share of it is what limits the step:
+even where it never waits, it takes a moment to read the tokens."""
 
 _TIME = attrgetter("time")
 _MOMENT = itemgetter(0)
@@ -184,6 +187,11 @@ def applied(metrics: Metrics, telemetry: Telemetry) -> Metrics:
 def is_slow(host_slowdown: float | None) -> bool:
     """Whether a host was slow enough to move the numbers of small models."""
     return host_slowdown is not None and host_slowdown > SLOW_HOST
+
+
+def is_host_bound(host_wait_share: float | None) -> bool | None:
+    """Whether the device waited for the host, not the host for the device; None: not known."""
+    return None if host_wait_share is None else host_wait_share < HOST_BOUND
 
 
 def _within(ordered: list[Sample], spans: list[tuple[float, float]]) -> list[Sample]:

@@ -54,7 +54,7 @@ _RATES = (
     "requests_per_second", "tokens_per_second", "prompt_tokens_per_second",
     "output_tokens_per_second", "achieved_tflops", "achieved_tb_per_second", "roofline_fraction",
 )  # fmt: skip
-_OVER_TIME = ("power_w_mean", "sm_clock_mhz_mean", "host_slowdown")
+_OVER_TIME = ("power_w_mean", "sm_clock_mhz_mean", "host_slowdown", "host_wait_share")
 _LARGEST = ("model_memory_gib", "kv_cache_gib", "peak_memory_gib", "load_time_s", "temperature_c_max")  # fmt: skip
 
 

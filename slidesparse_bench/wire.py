@@ -174,6 +174,7 @@ class Metrics:
     precision: float | None = None
     outlier_steps: int | None = None
     host_slowdown: float | None = None
+    host_wait_share: float | None = None
     slow_rounds: int = 0
     disturbed: list[str] = field(default_factory=list)
     trials: int = 1
@@ -186,11 +187,14 @@ class Step:
 
     `tokens` and `requests` are what was scheduled; `time_ms` runs from the end of the step before
     it (in the same round) to its own end, so the sum over a round is the time the engine was busy.
+    `waited_ms` is how much of it the engine's thread had nothing to do but wait for the device; None
+    where that cannot be told.
     """
 
     tokens: int
     requests: int
     time_ms: float
+    waited_ms: float | None = None
 
 
 @dataclass(frozen=True)

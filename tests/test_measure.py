@@ -318,6 +318,44 @@ def test_a_slow_round_that_is_slower_than_the_fastest_is_run_again():
     assert done.slow_rounds == 3
 
 
+class WaitingEngine(ScriptedEngine):
+    """Its host waits for the device in this share of every step."""
+
+    def __init__(self, cell, times_ms, share):
+        super().__init__(cell, times_ms)
+        self.share = share
+
+    def run(self, iterations, lead):
+        done = super().run(iterations, lead)
+        return replace(
+            done,
+            steps=[replace(step, waited_ms=self.share * step.time_ms) for step in done.steps],
+        )
+
+
+def test_a_slow_host_that_waits_for_the_device_is_no_matter():
+    engine, host = WaitingEngine(PREFILL, constant(), 0.4), MoodyHost(slow_looks=99)
+    done = measure.measure(engine, PREFILL, at_once(), host, iteration_s=0.002)
+    assert (len(engine.calls), done.slow_rounds) == (1, 0)
+    metrics = metrics_of(PREFILL, done.rounds)
+    assert (metrics.host_slowdown, metrics.host_wait_share) == (1.4, pytest.approx(0.4))
+
+
+def test_a_slow_host_that_the_device_waits_for_is_tried_again():
+    engine = WaitingEngine(PREFILL, faster_every_round(5), 0.01)
+    done = measure.measure(engine, PREFILL, at_once(), MoodyHost(slow_looks=2), iteration_s=1.0)
+    assert (len(engine.calls), done.slow_rounds) == (2, 1)
+
+
+def test_waiting_counts_in_the_steps_of_the_stage_only():
+    done = a_round(DECODE, 1, constant())
+    prefill, *decode = done.steps
+    steps = [replace(prefill, waited_ms=2.0), *(replace(step, waited_ms=0.5) for step in decode)]
+    assert measure.host_wait_share([replace(done, steps=steps)], DECODE) == 0.25
+    assert measure.host_wait_share([replace(done, steps=[prefill, *steps[1:]])], DECODE) == 0.25
+    assert measure.host_wait_share([replace(done, steps=[*steps[:-1], decode[0]])], DECODE) is None
+
+
 def test_a_real_host_settles_on_cpus_it_was_allowed():
     allowed = os.sched_getaffinity(0)
     try:

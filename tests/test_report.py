@@ -280,6 +280,27 @@ def test_change_is_told_against_the_plan_not_the_first_attempt():
         ),
         ("the M that ran is not on record", {"m_observed": ObservedM(0, 0, 0)}),
         (
+            (
+                "the device waited for a host whose CPU was slower than at its best, and measuring "
+                "again did not help"
+            ),
+            {"host_slowdown": 1.2},
+        ),
+        (
+            (
+                "the device waited for a host whose CPU was slower than at its best, and measuring "
+                "again did not help"
+            ),
+            {"host_slowdown": 1.2, "host_wait_share": 0.01},
+        ),
+        (
+            (
+                "host-bound: the device waited for the host to launch the step, whose time says "
+                "little of the GEMMs"
+            ),
+            {"host_slowdown": 1.0, "host_wait_share": 0.01},
+        ),
+        (
             "more than 1 % of its steps are outliers; they are kept",
             {"outlier_steps": 3, "m_observed": ObservedM(16384, 16384, 200)},
         ),
@@ -311,13 +332,22 @@ def test_each_doubt_about_a_number_is_a_note(note, changes):
         {"throttled": []},
         {"outlier_steps": 2, "m_observed": ObservedM(16384, 16384, 200)},
         {"roofline_fraction": 0.9},
+        {"host_slowdown": 1.4, "host_wait_share": 0.6},
     ],
-    ids=["power limit", "not throttled", "few outliers", "below the limit"],
+    ids=["power limit", "not throttled", "few outliers", "below the limit", "the host waited"],
 )
 def test_what_is_usual_is_no_note(changes):
     text = report({CELL: build_passed(CELL, **changes)})
     assert row(part(text, "## Throughput"), "16384")[1] == "90,000 ±0.5 %"
     assert "\n[1] " not in text
+
+
+def test_summary_says_what_helps_a_host_bound_cell():
+    cells = {CELL: build_passed(CELL, host_wait_share=0.02)}
+    advice = "In 1 cell Python on the CPU, not the GPU, set the time of the steps (host-bound)."
+    assert advice in part(report(cells), "## Summary")
+    cells = {CELL: build_passed(CELL, host_wait_share=0.5)}
+    assert "host-bound" not in report(cells)
 
 
 def test_note_says_that_measuring_again_did_not_help():

@@ -7,7 +7,7 @@ from builders import build_request
 
 from slidesparse_bench.errors import HarnessVerdict
 from slidesparse_bench.wire import RANDOM_LOAD_FORMAT
-from slidesparse_bench.worker.engines import vllm_steps
+from slidesparse_bench.worker.engines import vllm_engine, vllm_steps
 from slidesparse_bench.worker.engines.vllm_engine import engine_arguments
 
 ACCEPTED = {
@@ -100,6 +100,61 @@ def test_asynchronous_scheduling_pairs_each_batch_with_its_own_end(clock):
     scheduler.update_from_output(second, None)
     assert [step.tokens for step in recorder.steps()] == [4, 8]
     assert [step.time_ms for step in recorder.steps()] == pytest.approx([10.0, 6.0])
+
+
+class Executor:
+    """As much of vLLM's as the recorder touches; launching takes 3 ms, sampling 1 ms more."""
+
+    def __init__(self, clock):
+        self.clock = clock
+
+    def execute_model(self, scheduler_output, non_block):
+        assert non_block
+        self.clock.time += 0.003
+        return "executed"
+
+    def sample_tokens(self, grammar_output, non_block):
+        self.clock.time += 0.001
+        return "sampled"
+
+    def launch(self):
+        assert self.execute_model({}, non_block=True) == "executed"
+        assert self.sample_tokens(None, non_block=True) == "sampled"
+
+
+def test_host_waits_from_its_last_launch_until_the_batch_before_returns(clock):
+    scheduler, executor = Scheduler([[4], [4]]), Executor(clock)
+    recorder = vllm_steps.StepRecorder(scheduler, executor)
+    first = scheduler.schedule()
+    executor.launch()
+    second = scheduler.schedule()
+    executor.launch()
+    clock.time = 0.010
+    scheduler.update_from_output(first, None)
+    clock.time = 0.012  # nothing more to launch
+    scheduler.update_from_output(second, None)
+    assert [step.waited_ms for step in recorder.steps()] == pytest.approx([2.0, 2.0])
+
+
+def test_nobody_knows_who_waits_where_batches_are_launched_elsewhere(clock):
+    scheduler = Scheduler([[4]])
+    recorder = vllm_steps.StepRecorder(scheduler)
+    scheduler.update_from_output(scheduler.schedule(), None)
+    assert [step.waited_ms for step in recorder.steps()] == [None]
+
+
+@pytest.mark.parametrize(
+    ("device_kind", "async_scheduling", "ranks", "expected"),
+    [("cuda", True, 1, True), ("cpu", True, 1, False), ("cuda", False, 1, False), ("cuda", True, 2, False)],
+)  # fmt: skip
+def test_batches_are_launched_and_left_by_one_rank_on_a_gpu(
+    device_kind, async_scheduling, ranks, expected
+):
+    config = types.SimpleNamespace(
+        scheduler_config=types.SimpleNamespace(async_scheduling=async_scheduling),
+        parallel_config=types.SimpleNamespace(world_size=ranks),
+    )
+    assert vllm_engine.launches_here(config, device_kind) is expected
 
 
 def test_empty_and_unfinished_batches_are_no_steps(clock):

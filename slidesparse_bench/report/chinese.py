@@ -571,6 +571,7 @@ SENTENCES = {
     "an engine that reports its peak": "报告显存峰值的引擎",
     "a worker that timed its start-up": "对启动过程计时的工作进程",
     "an NVIDIA GPU: only there the engine's thread is watched": "NVIDIA GPU：仅在此处监视引擎线程",
+    "an NVIDIA GPU, asynchronous scheduling, a single rank": "NVIDIA GPU、异步调度、单个 rank",
     # means.py
     "Geometric mean over M against {what}: {means}.": "相对{what}，对各 M 的几何平均：{means}。",
     "the best dense backend, at M where no dense one is missing": (
@@ -859,6 +860,8 @@ SENTENCES = {
     "the GPU was throttled: {reasons}": "GPU 降频：{reasons}",
     "the device waited for a host whose CPU was slower than at its best, and measuring again "
     "did not help": ("设备在等待主机，而主机 CPU 慢于其最佳状态，重新测量也没有改善"),
+    "host-bound: the device waited for the host to launch the step, whose time says little of the "
+    "GEMMs": ("受主机限制：设备在等待主机启动该步，其耗时几乎不反映 GEMM 的快慢"),
     "the interval is wider than asked for{asked}": "置信区间宽于要求{asked}",
     "more than {share} of its steps are outliers; they are kept": (
         "超过 {share} 的步是离群值；均予保留"
@@ -1143,6 +1146,12 @@ SENTENCES = {
         "x 至 {most}x。"
     ),
     "Why cells have no number:": "没有数值的原因：",
+    "In {cells} Python on the CPU, not the GPU, set the time of the steps (host-bound). A larger M "
+    "helps, a CUDA graph for the batch (`cudagraph_capture_sizes` of the `compilation_config` in "
+    "`engine_args`), or an idle host.": (
+        "{cells}受主机限制：决定其步耗时的是 CPU 上的 Python，而不是 GPU。更大的 M、为该批录制 CUDA graph"
+        "（`engine_args` 中 `compilation_config` 的 `cudagraph_capture_sizes`）或空闲的主机会有帮助。"
+    ),
     "{cells} did not finish: `slidesparse run {folder}/matrix.yaml` resumes this run.": (
         "{cells}未完成：`slidesparse run {folder}/matrix.yaml` 可继续本次运行。"
     ),

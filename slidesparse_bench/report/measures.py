@@ -37,6 +37,7 @@ OPTIONAL = {
     "precision": ("share", _RECORDED),
     "outlier_steps": ("", _RECORDED),
     "host_slowdown": ("", say("an NVIDIA GPU: only there the engine's thread is watched")),
+    "host_wait_share": ("share", say("an NVIDIA GPU, asynchronous scheduling, a single rank")),
 }
 """By name: unit, and what it takes where it is missing."""
 

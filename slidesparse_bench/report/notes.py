@@ -15,7 +15,7 @@ from slidesparse_bench.report.markdown import round_percent
 from slidesparse_bench.report.markdown_writer import inline
 from slidesparse_bench.report.moments import when
 from slidesparse_bench.report.words import Recorded, Text, joined, listed, say
-from slidesparse_bench.telemetry import POWER_CAP, is_slow
+from slidesparse_bench.telemetry import POWER_CAP, is_host_bound, is_slow
 from slidesparse_bench.trials import half_width_within, known_spreads
 from slidesparse_bench.wire import Metrics
 
@@ -47,7 +47,7 @@ def conditions(view: CellView, changes: Sequence[Change] = ()) -> list[Text]:
         *_change(view, changes),
         *_disturbed(view, metrics),
         *_throttled(metrics),
-        *_slow_host(metrics),
+        *_host(metrics),
         *_proof(metrics),
     ]
 
@@ -116,15 +116,24 @@ def _throttled(metrics: Metrics) -> list[Text]:
     return [say("the GPU was throttled: {reasons}", reasons=joined(", ", reasons))]
 
 
-def _slow_host(metrics: Metrics) -> list[Text]:
-    if not is_slow(metrics.host_slowdown):
-        return []
-    return [
-        say(
-            "the device waited for a host whose CPU was slower than at its best, and measuring again "
-            "did not help"
-        )
-    ]
+def _host(metrics: Metrics) -> list[Text]:
+    """A slow host is no doubt where it had to wait for the device all the same."""
+    bound = is_host_bound(metrics.host_wait_share)
+    if is_slow(metrics.host_slowdown) and bound is not False:
+        return [
+            say(
+                "the device waited for a host whose CPU was slower than at its best, and measuring "
+                "again did not help"
+            )
+        ]
+    if bound:
+        return [
+            say(
+                "host-bound: the device waited for the host to launch the step, whose time says "
+                "little of the GEMMs"
+            )
+        ]
+    return []
 
 
 def _interval(view: CellView, metrics: Metrics) -> list[Text]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from slidesparse_bench.cell import Cell, Stage
 from slidesparse_bench.settings import Measurement
 from slidesparse_bench.spread import outlier_count, spread
-from slidesparse_bench.telemetry import is_slow
+from slidesparse_bench.telemetry import is_host_bound, is_slow
 from slidesparse_bench.wire import Metrics, Round, Spread
 from slidesparse_bench.worker.engines import Engine
 from slidesparse_bench.worker.host import Host
@@ -100,9 +100,9 @@ def measure(
     """Run rounds until the interval is narrow enough or the method's count is reached.
 
     A round on a slow host is run again in the same process, as another one costs a minute to start
-    and finds the same host. Where the device is what limits, a second round is as fast as the first,
-    and that is the end of it (`_Series`). `iteration_s` is what one iteration took at the end of the
-    warm-up.
+    and finds the same host. Where the device is what limits it counts: the host was seen waiting, or a
+    second round is as fast as the first (`_Series`). `iteration_s` is what one iteration took at the
+    end of the warm-up.
     """
     lead = math.ceil(settings.lead_in_s / iteration_s)
     series = _Series(engine, cell, host, lead, SAME * settings.precision)
@@ -139,8 +139,8 @@ class _Series:
     def run(self, iterations: int) -> None:
         """Add one round, the first that the host did not slow down as far as can be told.
 
-        That is one on a fast host, or one as fast as the fastest before it: then a slow host does not
-        show in this cell, and none of its later rounds is run again.
+        That is one on a fast host or on one that waited for the device, or one as fast as the fastest
+        before it: then a slow host does not show in this cell, and no later round is run again.
         """
         done = self._round(iterations)
         fastest_s = math.inf
@@ -156,6 +156,8 @@ class _Series:
         return _run(self._engine, self._cell, self._host, iterations, self._lead)
 
     def _may_be_slowed(self, done: Round) -> bool:
+        if is_host_bound(host_wait_share([done], self._cell)) is False:
+            return False
         return self._host_matters and is_slow(done.host_slowdown)
 
 
@@ -169,6 +171,15 @@ def host_slowdown(rounds: Sequence[Round]) -> float | None:
     if len(known) < len(rounds):
         return None
     return statistics.fmean(known, weights=[each.counted_s for each in rounds])
+
+
+def host_wait_share(rounds: Sequence[Round], cell: Cell) -> float | None:
+    """Of the time of the stage's steps, what the host waited for the device; None if not known."""
+    steps = [step for iteration in stage_steps(rounds, cell) for step in iteration]
+    waited = [step.waited_ms for step in steps if step.waited_ms is not None]
+    if len(waited) < len(steps):
+        return None
+    return sum(waited) / sum(step.time_ms for step in steps)
 
 
 def precision_reached(times: Spread, settings: Measurement) -> bool:
@@ -255,6 +266,7 @@ def metrics(
         precision=settings.precision,
         outlier_steps=outlier_count(_step_times(rounds, cell)),
         host_slowdown=host_slowdown(rounds),
+        host_wait_share=host_wait_share(rounds, cell),
         slow_rounds=slow_rounds,
         emulated=emulated,
     )

@@ -30,6 +30,7 @@ from slidesparse_bench.report.words import (
     say,
     sentences,
 )
+from slidesparse_bench.telemetry import is_host_bound
 from slidesparse_bench.units import format_duration
 
 REASONS_SHOWN = 4
@@ -271,6 +272,14 @@ def _steps(view: RunView) -> Iterator[Text]:
             "{cells} did not fit by the plan's estimate: `infeasible: try` in the matrix starts such "
             "cells all the same.",
             cells=counted(len(refused), "cell"),
+        )
+    starved = [v for v in view.cells if v.metrics and is_host_bound(v.metrics.host_wait_share)]
+    if starved:
+        yield say(
+            "In {cells} Python on the CPU, not the GPU, set the time of the steps (host-bound). A "
+            "larger M helps, a CUDA graph for the batch (`cudagraph_capture_sizes` of the "
+            "`compilation_config` in `engine_args`), or an idle host.",
+            cells=counted(len(starved), "cell"),
         )
     failed = view.in_state(CellState.FAILED)
     yield from _class_advice(failed)

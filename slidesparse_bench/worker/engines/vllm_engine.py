@@ -91,8 +91,12 @@ class VllmEngine:
         self._versions = versions_of_everything_imported()
         self._compile_cache = compile_cache_state(self._llm.llm_engine.vllm_config)
         self._check_device()
-        self._scheduler = self._llm.llm_engine.engine_core.engine_core.scheduler
-        self._recorder = StepRecorder(self._scheduler)
+        core = self._llm.llm_engine.engine_core.engine_core
+        self._scheduler = core.scheduler
+        is_launching = launches_here(self._llm.llm_engine.vllm_config, self._request.device_kind)
+        self._recorder = StepRecorder(
+            self._scheduler, core.model_executor if is_launching else None
+        )
 
     def begin(self, asked: CellRequest) -> None:
         """The scheduler reads its limits anew at every step (vLLM 0.25 to 0.32)."""
@@ -285,6 +289,15 @@ def _prepare_environment(request: Request) -> None:
     if int(request.engine_args.get("tensor_parallel_size", 1)) > 1:
         # collective_rpc sends our functions to the other ranks by pickle.
         os.environ.setdefault("VLLM_ALLOW_INSECURE_SERIALIZATION", "1")
+
+
+def launches_here(config: Any, device_kind: str) -> bool:
+    """Whether this thread launches batches and goes on, as it does not for other processes' ranks."""
+    return bool(
+        device_kind == "cuda"
+        and config.scheduler_config.async_scheduling
+        and config.parallel_config.world_size == 1
+    )
 
 
 def _worker_facts(worker: Any) -> dict[str, Any]:

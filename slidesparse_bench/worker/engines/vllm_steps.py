@@ -4,15 +4,23 @@ The scheduler object of an in-process engine core decides every batch (`schedule
 batch come back (`update_from_output`); both are wrapped on that one object. A scheduler class of
 our own (`scheduler_cls`) would see the same but makes vLLM turn asynchronous scheduling off or
 warn about it, depending on the version, and so would not measure what users run.
+
+With asynchronous scheduling the engine's thread launches a batch, then waits for the one before it. If
+that is done by then, the device had nothing left to do: so the time between the last launch and a
+batch's return tells which of the two waited.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from slidesparse_bench.wire import Step
+
+LAUNCHES = ("execute_model", "sample_tokens")
+"""Methods of vLLM's executors (0.25 to 0.33): the second is the last that is called of a batch."""
 
 
 @dataclass
@@ -21,14 +29,24 @@ class _Record:
     requests: int
     began: float
     ended: float | None = None
+    waited: float | None = None
 
 
 class StepRecorder:
-    """Records tokens, requests and times of every step of a vLLM scheduler."""
+    """Records tokens, requests and times of every step of a vLLM scheduler.
 
-    def __init__(self, scheduler: Any) -> None:
+    Args:
+        executor: launches the batches from this thread, without waiting for them; None where it
+            works otherwise, and nothing can be said of who waits.
+    """
+
+    def __init__(self, scheduler: Any, executor: Any = None) -> None:
         self._records: list[_Record] = []
         self._open: dict[int, _Record] = {}
+        self._launched: float | None = None
+        self._returned = 0.0
+        for name in LAUNCHES if executor is not None else ():
+            setattr(executor, name, self._recorded_launch(getattr(executor, name)))
         self._schedule = scheduler.schedule
         self._update = scheduler.update_from_output
         scheduler.schedule = self._recorded_schedule
@@ -48,7 +66,8 @@ class StepRecorder:
                 continue
             began = record.began if previous is None else previous
             time_ms = (record.ended - began) * 1e3
-            steps.append(Step(record.tokens, record.requests, time_ms))
+            waited_ms = None if record.waited is None else record.waited * 1e3
+            steps.append(Step(record.tokens, record.requests, time_ms, waited_ms))
             previous = record.ended
         return steps
 
@@ -63,10 +82,22 @@ class StepRecorder:
             self._open[id(output)] = record
         return output
 
+    def _recorded_launch(self, launch: Callable[..., Any]) -> Callable[..., Any]:
+        def recorded(*arguments: Any, **options: Any) -> Any:
+            launched = launch(*arguments, **options)
+            self._launched = time.perf_counter()
+            return launched
+
+        return recorded
+
     def _recorded_update(self, scheduler_output: Any, *arguments: Any, **options: Any) -> Any:
+        returned = time.perf_counter()
         # With asynchronous scheduling the next batch is scheduled before this one comes back.
         updated = self._update(scheduler_output, *arguments, **options)
         record = self._open.pop(id(scheduler_output), None)
         if record is not None:
             record.ended = time.perf_counter()
+            if self._launched is not None:
+                record.waited = returned - max(self._launched, self._returned)
+            self._returned = record.ended
         return updated
