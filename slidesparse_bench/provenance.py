@@ -2,9 +2,9 @@
 
     {"schema_version", "created", "engine", "seed", "slidesparse_bench", "peaks",
      "gpus", "cpu", "platform", "python", "nvml",       device.machine_facts(), of the first sitting
-     "command", "versions", "git",                      of the first sitting, where version 1 had them
-     "sittings": [{"began", "slidesparse_bench", "command", "versions", "git", "driver", "gpus",
-                   "cpu", "platform", "python", "environment"}],
+     "command", "versions", "git", "code",              of the first sitting, where version 1 had them
+     "sittings": [{"began", "slidesparse_bench", "command", "versions", "git", "code", "driver",
+                   "gpus", "cpu", "platform", "python", "environment"}],
      "engines": {NAME: {"cells", "device", "provenance": {KEY: index}}},
      "provenances": {KEY: [value, ...]}}
 
@@ -15,6 +15,7 @@ engines of a run, so each value is stored once, and an engine holds indices
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -68,6 +69,7 @@ def environment(
         "command": first["command"],
         "versions": first["versions"],
         "git": first["git"],
+        "code": first["code"],
         **facts,
         "peaks": peaks,
         "sittings": [first],
@@ -84,6 +86,7 @@ def sitting(facts: Mapping[str, Any]) -> dict[str, Any]:
         "command": redact_command(["slidesparse", *sys.argv[1:]]),
         "versions": _versions(),
         "git": _git_state(Path(__file__).parent),
+        "code": _code_sha256(Path(__file__).parent),
         "driver": driver_of(facts),
         **{name: facts.get(name) for name in OF_SITTING},
         "environment": relevant_variables(os.environ),
@@ -166,6 +169,16 @@ def _versions() -> dict[str, str]:
         for each in importlib.metadata.distributions()
     }
     return {name: installed[name] for name in sorted(installed) if _DISTRIBUTIONS.fullmatch(name)}
+
+
+def _code_sha256(package: Path) -> str:
+    """Of this program's own modules: what ran, whether it is a checkout or an installed package."""
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(package).as_posix()}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()
 
 
 def _git_state(folder: Path) -> dict[str, Any] | None:

@@ -10,6 +10,8 @@ from typing import Any
 
 OF_SITTING = ("gpus", "cpu", "platform", "python")
 """Of `machine_facts()`: a power limit or a kernel can change from one day to the next."""
+CODE_SHOWN = 12
+"""Digits of the SHA-256 of this program's modules that are enough to tell two apart."""
 _TOLD_OTHERWISE = ("index", "driver", "cuda_driver", "memory_gib")
 
 
@@ -23,6 +25,7 @@ def sittings_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
             "command": document.get("command"),
             "versions": document.get("versions") or {},
             "git": document.get("git"),
+            "code": document.get("code"),
             "driver": driver_of(document),
             **{name: document.get(name) for name in OF_SITTING},
             "environment": None,
@@ -37,6 +40,8 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     more distributions and variables.
     """
     old, new = _facts(before), _facts(now)
+    if old.get("code") and old.get("code") == new.get("code"):
+        old.pop("commit", None)  # of something else in the checkout
     told = [_change(name, old[name], new[name]) for name in old if name in new]
     same_lists = before.get("environment") is not None and old.get("slidesparse-bench") == new.get(
         "slidesparse-bench"
@@ -67,6 +72,7 @@ def _facts(sitting: Mapping[str, Any]) -> dict[str, Any]:
     facts = {
         "slidesparse-bench": sitting.get("slidesparse_bench"),
         "commit": _commit(sitting.get("git")),
+        "code": str(sitting.get("code") or "")[:CODE_SHOWN] or None,
         **{name: sitting.get(name) for name in ("python", "platform", "driver")},
     }
     parts = [("cpu", sitting.get("cpu") or {})]

@@ -155,6 +155,35 @@ def test_what_changed_between_two_sittings_is_told_in_words(changes, told):
     assert with_sitting(a_document(), a_sitting(**changes))[1] == told
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        ({"git": None, "code": "a" * 64}, {"git": None, "code": "b" * 64}, [f"code {'a' * 12} -> {'b' * 12}"]),
+        ({"code": "a" * 64}, {"code": "a" * 64, "git": {"commit": "2" * 40}}, []),
+        ({"code": None}, {"code": "a" * 64, "git": {"commit": "2" * 40}}, [f"commit {'1' * 12} -> {'2' * 12}"]),
+    ],
+    ids=["wheels of one version", "a commit that changes no module", "an older record"],
+)  # fmt: skip
+def test_code_that_ran_is_compared_and_not_what_else_a_commit_changes(before, now, told):
+    document = a_document(sittings=[a_sitting(**before)])
+    assert with_sitting(document, a_sitting(**now))[1] == told
+
+
+def test_code_is_known_by_the_content_of_its_modules(tmp_path):
+    (tmp_path / "part").mkdir()
+    module = tmp_path / "part" / "a.py"
+    module.write_text("one = 1\n")
+    (tmp_path / "data.json").write_text("{}")
+    before = provenance._code_sha256(tmp_path)
+    (tmp_path / "data.json").write_text("[]")
+    (tmp_path / "__pycache__").mkdir()
+    assert provenance._code_sha256(tmp_path) == before
+    module.write_text("one = 2\n")
+    changed = provenance._code_sha256(tmp_path)
+    module.rename(tmp_path / "a.py")
+    assert len({before, changed, provenance._code_sha256(tmp_path)}) == 3
+
+
 def test_newer_program_that_looks_at_more_variables_tells_no_change_of_them():
     now = a_sitting(slidesparse_bench="0.3.0", environment={"NEW_NUM_THREADS": "1"})
     assert with_sitting(a_document(), now)[1] == ["slidesparse-bench 0.2.0 -> 0.3.0"]

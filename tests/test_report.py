@@ -66,6 +66,7 @@ ENVIRONMENT = {
     "slidesparse_bench": "0.1.0",
     "command": ["slidesparse", "run", "matrices/h200.yaml"],
     "git": {"commit": "0123abc", "modified": False},
+    "code": "c0de" * 16,
 }
 
 

@@ -1025,6 +1025,7 @@ SENTENCES = {
     "highest SM clock": "最高 SM 频率",
     "persistence mode": "持久模式",
     "commit {commit}": "提交 {commit}",
+    "modules with SHA-256 {code}": "各模块 SHA-256 为 {code}",
     "The imported cells, as a matrix: `{folder}/matrix.yaml`.": (
         "所导入的测试单元的矩阵形式：`{folder}/matrix.yaml`。"
     ),

@@ -30,7 +30,7 @@ from slidesparse_bench.report.words import (
     joined,
     say,
 )
-from slidesparse_bench.sittings import sittings_of
+from slidesparse_bench.sittings import CODE_SHOWN, sittings_of
 
 _STATES = {
     RunState.RUNNING: say("running"),
@@ -75,7 +75,7 @@ def _facts(view: RunView) -> list[tuple[Text, Text]]:
         ("Python", _text(environment.get("python"))),
         (say("platform"), _text(environment.get("platform"))),
         ("slidesparse-bench", _text(environment.get("slidesparse_bench"))),
-        (say("source"), _source(environment.get("git"))),
+        (say("source"), _source(environment.get("git"), environment.get("code"))),
         (say("command"), command_line(environment.get("command"))),
         (say("matrix SHA-256"), Code(view.run.matrix_sha256)),
     ]
@@ -203,11 +203,13 @@ def _versions(versions: Any) -> Text:
     return joined(", ", [*first, *more])
 
 
-def _source(values: Any) -> Text:
-    if not isinstance(values, Mapping):
-        return _text(values)
+def _source(git: Any, code: Any) -> Text:
+    values = git if isinstance(git, Mapping) else {}
     known = {str(name): value for name, value in values.items() if value is not None}
-    return joined(", ", [_pair(name, value) for name, value in known.items()])
+    told = [_pair(name, value) for name, value in known.items()]
+    if isinstance(code, str) and code:
+        told.append(say("modules with SHA-256 {code}", code=Code(code[:CODE_SHOWN])))
+    return joined(", ", told)
 
 
 def _pair(name: str, value: Any) -> Text:
