@@ -534,7 +534,7 @@ def test_cell_that_recovered_is_listed_with_what_was_tried():
     record = build_failed(CELL, "gpu_memory_busy")
     record.attempts.append(build_attempt(2))
     record.state, record.metrics = CellState.PASSED, build_metrics()
-    text = part(report({CELL: record}), "### Passed after a failure: 1 cell")
+    text = part(report({CELL: record}), "### Passed at a later attempt: 1 cell")
     history = "`gpu_memory_busy` (as planned), then worked (as planned)"
     assert row(text, history)[1:] == ["1", "1 min 24 s", "passed"]
 
@@ -703,7 +703,7 @@ def test_failure_in_a_shared_engine_reads_as_what_it_is():
     why = "after a failure in a shared engine, in a process of its own"
     record.attempts.append(build_attempt(2, metrics=record.metrics, reason=why))
     other = in_engine("3", DENSE, 1)
-    text = part(report({DENSE: other, CELL: record}), "### Passed after a failure: 1 cell")
+    text = part(report({DENSE: other, CELL: record}), "### Passed at a later attempt: 1 cell")
     assert row(text, "`oom_host` in a shared engine (as planned), then worked (as planned)")
     assert "A failure there is no reason to call its cell failed" in text
     first, second = (line for line in text.splitlines() if line.startswith(f"| `{CELL}`"))

@@ -390,7 +390,7 @@ SENTENCES = {
     "All failed attempts by their first cause, also those at cells that passed later:": (
         "全部失败尝试按首因归类，其中也包括后来通过的测试单元："
     ),
-    "Passed after a failure: {cells}": "失败后通过：{cells}",
+    "Passed at a later attempt: {cells}": "后续尝试中通过：{cells}",
     "Failed attempts by class": "按类别统计的失败尝试",
     "**Refused at start-up:** {attempts} at {cells} asked for a `gpu_memory_utilization` of "
     "{asked} when {free} could start. Nothing ran, so nothing is known of these cells from "

@@ -285,5 +285,5 @@ def _recovered(view: RunView) -> list[Block]:
     ]
     if not cells:
         return []
-    title = say("Passed after a failure: {cells}", cells=counted(len(cells), "cell"))
+    title = say("Passed at a later attempt: {cells}", cells=counted(len(cells), "cell"))
     return chain(heading(3, title), affected(view, cells), tried(cells), all_attempts(view, cells))
