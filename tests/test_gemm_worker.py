@@ -35,6 +35,7 @@ from slidesparse_bench.worker import gemm_bench, gemm_timing
 from slidesparse_bench.worker.gemm_check import WrongResult
 from slidesparse_bench.worker.gemm_timing import HostTimer
 from slidesparse_bench.worker.gemm_ways import Refused, random_data, way_of
+from slidesparse_bench.worker.host import AnyHost
 
 CPU = torch.device("cpu")
 SMALL = {"m": 33, "n": 40, "k": 72}
@@ -294,7 +295,7 @@ def recorded(monkeypatch):
 
 
 def test_a_cold_call_is_timed_alone_after_the_cache_is_emptied(recorded):
-    timer = gemm_timing.CudaTimer(50 * MIB, cold=True)
+    timer = gemm_timing.CudaTimer(50 * MIB, cold=True, host=AnyHost())
     latency, repeats = timer.latency(lambda: recorded.log.append("call"))
     text = " ".join(recorded.log)
     batch = "pause " + "flush mark call mark " * gemm_timing.BATCH + "wait "
@@ -304,7 +305,7 @@ def test_a_cold_call_is_timed_alone_after_the_cache_is_emptied(recorded):
 
 
 def test_warm_calls_follow_each_other(recorded):
-    timer = gemm_timing.CudaTimer(50 * MIB, cold=False)
+    timer = gemm_timing.CudaTimer(50 * MIB, cold=False, host=AnyHost())
     latency, _ = timer.latency(lambda: recorded.log.append("call"))
     assert "flush" not in recorded.log
     assert recorded.log[:5] == ["pause", "mark", "call", "mark", "call"]
@@ -312,9 +313,36 @@ def test_warm_calls_follow_each_other(recorded):
 
 
 def test_host_time_waits_for_the_device_only_between_rounds(recorded):
-    timer = gemm_timing.CudaTimer(50 * MIB, cold=True)
+    timer = gemm_timing.CudaTimer(50 * MIB, cold=True, host=AnyHost())
     assert timer.host_us(lambda: recorded.log.append("call")) > 0
     rounds = " ".join(recorded.log).split("wait")
     assert [part.split().count("call") for part in rounds[1:-1]] == [
         gemm_timing.HOST_CALLS
     ] * gemm_timing.HOST_ROUNDS
+
+
+class SlowHost(AnyHost):
+    """Slow until it is settled."""
+
+    def __init__(self):
+        self.slow = True
+
+    def settle(self):
+        self.slow = False
+
+    def slowdown(self):
+        return 2.0 if self.slow else 1.0
+
+
+def test_host_time_is_that_of_a_usual_call_on_a_fast_cpu(recorded, monkeypatch):
+    """The first call of a round takes 50 us and an undisturbed one 10 us, twice that on a slow CPU."""
+    host, now = SlowHost(), SimpleNamespace(time=0.0)
+    monkeypatch.setattr(gemm_timing.time, "perf_counter", lambda: now.time)
+
+    def call():
+        first = recorded.log[-1] == "wait"
+        recorded.log.append("call")
+        now.time += (50e-6 if first else 10e-6) * host.slowdown()
+
+    timer = gemm_timing.CudaTimer(50 * MIB, cold=True, host=host)
+    assert timer.host_us(call) == pytest.approx(10.0)

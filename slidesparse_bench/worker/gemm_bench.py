@@ -57,8 +57,6 @@ def main(arguments: list[str]) -> int:
         print(f"torch {torch.__version__} sees no CUDA device; install a build of torch for it")
         return 1
     device = torch.device("cuda", 0) if request.device_kind == "cuda" else torch.device("cpu")
-    if device.type == "cuda":
-        Host().settle()  # `host_us` is that of a fast CPU, as in `worker.measure`
     facts, timer = _facts_and_timer(device, cold=request.cold)
     lines = path.with_name(LINES)
     append_line(lines, facts=facts)
@@ -149,7 +147,9 @@ def _facts_and_timer(device: torch.device, *, cold: bool) -> tuple[Facts, Timer]
         return Facts("cpu", "CPU", version, None, None, None), HostTimer()
     properties = torch.cuda.get_device_properties(device)
     cache_bytes = int(getattr(properties, "L2_cache_size", 0)) or DEFAULT_CACHE_BYTES
-    timer = CudaTimer(cache_bytes, cold=cold)
+    host = Host()
+    host.settle()
+    timer = CudaTimer(cache_bytes, cold=cold, host=host)
     copy = copy_tb_per_second(timer)
     cuda = str(torch.version.cuda)
     return Facts("cuda", str(properties.name), version, cuda, cache_bytes, copy), timer

@@ -8,6 +8,8 @@ does a pause on the device before every batch: the device never waits for the ho
 
 from __future__ import annotations
 
+import itertools
+import statistics
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -15,9 +17,11 @@ from typing import Protocol
 import torch
 
 from slidesparse_bench.spread import spread
+from slidesparse_bench.telemetry import is_slow
 from slidesparse_bench.units import GIB, MIB
 from slidesparse_bench.vllm_plugin.event_timing import back_to_back_ms, pause
 from slidesparse_bench.wire import Spread
+from slidesparse_bench.worker.host import Host
 
 WARM_UP_S, MEASURE_S = 0.05, 0.15
 LEAST, MOST = 20, 500
@@ -38,9 +42,10 @@ class Timer(Protocol):
         """Time of one call in ms, and how many were timed."""
 
     def host_us(self, call: Call) -> float | None:
-        """What a call costs the calling thread at least; None where it computes there itself.
+        """What a call costs the calling thread; None where it computes there itself.
 
-        The least of a few rounds, as Python's `timeit` has it: what takes longer was disturbed.
+        The median call of the quickest of a few rounds: the first calls after a wait find the CPU's
+        caches cold, and what takes longer was disturbed.
         """
 
 
@@ -50,9 +55,11 @@ class CudaTimer:
     Args:
         cache_bytes: of its last-level cache.
         cold: empty it before every timed call.
+        host: settled on fast CPUs, and again when it has become slow, as in `worker.measure`.
     """
 
-    def __init__(self, cache_bytes: int, *, cold: bool) -> None:
+    def __init__(self, cache_bytes: int, *, cold: bool, host: Host) -> None:
+        self._host = host
         size = max(LEAST_FLUSH_BYTES, FLUSH_SHARE * cache_bytes)
         self._flushed = torch.zeros(size // 4, device="cuda") if cold else None
 
@@ -62,15 +69,19 @@ class CudaTimer:
         return spread([times_ms]), len(times_ms)
 
     def host_us(self, call: Call) -> float | None:
-        rounds = []
-        for _ in range(HOST_ROUNDS):
-            torch.cuda.synchronize()
-            began = time.perf_counter()
-            for _ in range(HOST_CALLS):
-                call()
-            rounds.append((time.perf_counter() - began) / HOST_CALLS * 1e6)
+        if is_slow(self._host.slowdown()):
+            self._host.settle()
+        fastest_us = min(self._median_us(call) for _ in range(HOST_ROUNDS))
         torch.cuda.synchronize()
-        return min(rounds)
+        return fastest_us
+
+    def _median_us(self, call: Call) -> float:
+        torch.cuda.synchronize()
+        moments = [time.perf_counter()]
+        for _ in range(HOST_CALLS):
+            call()
+            moments.append(time.perf_counter())
+        return statistics.median(end - begin for begin, end in itertools.pairwise(moments)) * 1e6
 
     def _for_seconds(self, call: Call, seconds: float, *, least: int, most: int) -> list[float]:
         times_ms: list[float] = []
