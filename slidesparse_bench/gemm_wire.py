@@ -80,7 +80,7 @@ class Numbers:
 
     `latency_ms` is the library's call alone: what it puts out is `output_type`, unscaled sums of
     our libraries, scaled bfloat16 of CUTLASS and `torch._scaled_mm`. `host_us` is what one call
-    costs the calling thread, on one of the fast CPUs. `quantize_ms` is the quantization of x, stretching included, and
+    costs the calling thread, on a fast CPU if there was one. `quantize_ms` is the quantization of x, stretching included, and
     `quantize_bytes` what it reads and writes, `copy_ms` a plain copy that moves as many bytes;
     `dequantize_ms` applies scales in a kernel of its own, which compiled models fuse into what
     follows. `weight_bytes` are those of the packed weights;

@@ -174,7 +174,7 @@ def _versions() -> dict[str, str]:
 def _code_sha256(package: Path) -> str:
     """Of this program's own modules: what ran, whether it is a checkout or an installed package."""
     digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
+    for path in sorted(each for each in package.rglob("*.py") if each.is_file()):
         content = path.read_bytes()
         digest.update(f"{path.relative_to(package).as_posix()}\0{len(content)}\0".encode())
         digest.update(content)

@@ -32,9 +32,11 @@ POWER_CAP = "sw_power_cap"
 SLOW_HOST = 1.15
 """A CPU that takes this many times its best for the same work can move the numbers of small
 models, whose steps are mostly Python on the host."""
+SAME = 2.0
+"""Rounds are as fast as each other if they differ by so many times the precision that is asked of one."""
 HOST_BOUND = 0.05
-"""A host that waits for the device in less of a step than this share of it is what limits the step:
-even where it never waits, it takes a moment to read the tokens."""
+"""Where the host waits for the device in less of the time than this, a faster device would make it
+at most so much shorter: the host is what limits, or nearly so."""
 
 _TIME = attrgetter("time")
 _MOMENT = itemgetter(0)
@@ -189,9 +191,21 @@ def is_slow(host_slowdown: float | None) -> bool:
     return host_slowdown is not None and host_slowdown > SLOW_HOST
 
 
-def is_host_bound(host_wait_share: float | None) -> bool | None:
-    """Whether the device waited for the host, not the host for the device; None: not known."""
-    return None if host_wait_share is None else host_wait_share < HOST_BOUND
+def is_host_bound(host_wait_share: float | None) -> bool:
+    """Whether the host hardly ever waited for the device, as far as is known."""
+    return host_wait_share is not None and host_wait_share < HOST_BOUND
+
+
+def slow_host_matters(
+    host_slowdown: float | None, host_wait_share: float | None, precision: float
+) -> bool:
+    """Whether a host at its best might have saved more of the time than two equal rounds differ by.
+
+    While it waits for the device it loses nothing; all else it may have done so many times faster.
+    """
+    if host_slowdown is None or not is_slow(host_slowdown):
+        return False
+    return (1 - (host_wait_share or 0.0)) * (1 - 1 / host_slowdown) > SAME * precision
 
 
 def _within(ordered: list[Sample], spans: list[tuple[float, float]]) -> list[Sample]:

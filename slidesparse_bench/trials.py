@@ -47,6 +47,9 @@ def combined(trials: Sequence[Metrics]) -> Metrics:
     changed |= {name: _rate(trials, name) for name in _RATES}
     changed |= {name: _over_time(trials, name) for name in _OVER_TIME}
     changed |= {name: _over_known(max, trials, name) for name in _LARGEST}
+    changed["host_wait_share"] = _over_known(
+        min, trials, "host_wait_share"
+    )  # one may hide the rest
     return replace(trials[0], **changed)
 
 
@@ -54,7 +57,7 @@ _RATES = (
     "requests_per_second", "tokens_per_second", "prompt_tokens_per_second",
     "output_tokens_per_second", "achieved_tflops", "achieved_tb_per_second", "roofline_fraction",
 )  # fmt: skip
-_OVER_TIME = ("power_w_mean", "sm_clock_mhz_mean", "host_slowdown", "host_wait_share")
+_OVER_TIME = ("power_w_mean", "sm_clock_mhz_mean", "host_slowdown")
 _LARGEST = ("model_memory_gib", "kv_cache_gib", "peak_memory_gib", "load_time_s", "temperature_c_max")  # fmt: skip
 
 

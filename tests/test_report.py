@@ -292,12 +292,12 @@ def test_change_is_told_against_the_plan_not_the_first_attempt():
                 "the device waited for a host whose CPU was slower than at its best, and measuring "
                 "again did not help"
             ),
-            {"host_slowdown": 1.2, "host_wait_share": 0.01},
+            {"host_slowdown": 1.2, "host_wait_share": 0.4},
         ),
         (
             (
-                "host-bound: the device waited for the host to launch the step, whose time says "
-                "little of the GEMMs"
+                "host-bound: the host hardly ever waited for the device, so faster GEMMs would "
+                "hardly make the step shorter"
             ),
             {"host_slowdown": 1.0, "host_wait_share": 0.01},
         ),
@@ -333,7 +333,7 @@ def test_each_doubt_about_a_number_is_a_note(note, changes):
         {"throttled": []},
         {"outlier_steps": 2, "m_observed": ObservedM(16384, 16384, 200)},
         {"roofline_fraction": 0.9},
-        {"host_slowdown": 1.4, "host_wait_share": 0.6},
+        {"host_slowdown": 1.4, "host_wait_share": 0.95, "precision": 0.01},
     ],
     ids=["power limit", "not throttled", "few outliers", "below the limit", "the host waited"],
 )

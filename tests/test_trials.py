@@ -72,3 +72,11 @@ def test_outliers_are_counted_apart_from_the_growth_of_a_step():
     growing = [10.0 + 0.01 * i + 0.05 * (-1) ** i for i in range(200)]
     assert outlier_count([growing]) == 0
     assert outlier_count([[*growing[:100], 14.0, *growing[101:]]]) == 1
+
+
+def test_a_trial_on_which_the_host_hardly_waited_is_not_hidden_by_others():
+    shares = (0.01, 0.5, 0.6)
+    assert (
+        combined([build_metrics(host_wait_share=each) for each in shares]).host_wait_share == 0.01
+    )
+    assert combined([build_metrics(host_wait_share=0.5), build_metrics()]).host_wait_share is None

@@ -143,18 +143,31 @@ def test_nobody_knows_who_waits_where_batches_are_launched_elsewhere(clock):
     assert [step.waited_ms for step in recorder.steps()] == [None]
 
 
+class UniProcExecutor:
+    """vLLM's, by its name."""
+
+
+class ExternallyLaunched(UniProcExecutor):
+    pass
+
+
+class MultiprocExecutor:
+    pass
+
+
 @pytest.mark.parametrize(
-    ("device_kind", "async_scheduling", "ranks", "expected"),
-    [("cuda", True, 1, True), ("cpu", True, 1, False), ("cuda", False, 1, False), ("cuda", True, 2, False)],
-)  # fmt: skip
-def test_batches_are_launched_and_left_by_one_rank_on_a_gpu(
-    device_kind, async_scheduling, ranks, expected
-):
-    config = types.SimpleNamespace(
-        scheduler_config=types.SimpleNamespace(async_scheduling=async_scheduling),
-        parallel_config=types.SimpleNamespace(world_size=ranks),
-    )
-    assert vllm_engine.launches_here(config, device_kind) is expected
+    ("executor", "async_scheduling", "expected"),
+    [
+        (UniProcExecutor(), True, True),
+        (ExternallyLaunched(), True, True),
+        (UniProcExecutor(), False, False),
+        (MultiprocExecutor(), True, False),
+    ],
+)
+def test_only_this_thread_can_be_seen_to_wait(executor, async_scheduling, expected):
+    scheduling = types.SimpleNamespace(async_scheduling=async_scheduling)
+    config = types.SimpleNamespace(scheduler_config=scheduling)
+    assert vllm_engine.launches_and_goes_on(config, executor) is expected
 
 
 def test_empty_and_unfinished_batches_are_no_steps(clock):

@@ -860,8 +860,8 @@ SENTENCES = {
     "the GPU was throttled: {reasons}": "GPU 降频：{reasons}",
     "the device waited for a host whose CPU was slower than at its best, and measuring again "
     "did not help": ("设备在等待主机，而主机 CPU 慢于其最佳状态，重新测量也没有改善"),
-    "host-bound: the device waited for the host to launch the step, whose time says little of the "
-    "GEMMs": ("受主机限制：设备在等待主机启动该步，其耗时几乎不反映 GEMM 的快慢"),
+    "host-bound: the host hardly ever waited for the device, so faster GEMMs would hardly make the "
+    "step shorter": ("受主机限制：主机几乎从不等待设备，因此更快的 GEMM 几乎不会缩短该步"),
     "the interval is wider than asked for{asked}": "置信区间宽于要求{asked}",
     "more than {share} of its steps are outliers; they are kept": (
         "超过 {share} 的步是离群值；均予保留"

@@ -15,7 +15,7 @@ from slidesparse_bench.report.markdown import round_percent
 from slidesparse_bench.report.markdown_writer import inline
 from slidesparse_bench.report.moments import when
 from slidesparse_bench.report.words import Recorded, Text, joined, listed, say
-from slidesparse_bench.telemetry import POWER_CAP, is_host_bound, is_slow
+from slidesparse_bench.telemetry import POWER_CAP, is_host_bound, slow_host_matters
 from slidesparse_bench.trials import half_width_within, known_spreads
 from slidesparse_bench.wire import Metrics
 
@@ -117,20 +117,20 @@ def _throttled(metrics: Metrics) -> list[Text]:
 
 
 def _host(metrics: Metrics) -> list[Text]:
-    """A slow host is no doubt where it had to wait for the device all the same."""
-    bound = is_host_bound(metrics.host_wait_share)
-    if is_slow(metrics.host_slowdown) and bound is not False:
+    """A slow host is no doubt where it cannot have mattered."""
+    precision = metrics.precision or 0.0
+    if slow_host_matters(metrics.host_slowdown, metrics.host_wait_share, precision):
         return [
             say(
                 "the device waited for a host whose CPU was slower than at its best, and measuring "
                 "again did not help"
             )
         ]
-    if bound:
+    if is_host_bound(metrics.host_wait_share):
         return [
             say(
-                "host-bound: the device waited for the host to launch the step, whose time says "
-                "little of the GEMMs"
+                "host-bound: the host hardly ever waited for the device, so faster GEMMs would hardly "
+                "make the step shorter"
             )
         ]
     return []

@@ -92,26 +92,26 @@ def _is_output(node: fx.Node, number: int) -> bool:
 def _scale_parts(graph: fx.Graph, split: fx.Node) -> None:
     """Give each part of the last dimension the expression that was split, on slices of its inputs."""
     whole, sizes, *dim = split.args
-    shape = whole.meta["val"].shape
     expression = _elementwise(whole)
-    inner = expression - {whole}
     inputs = {each for node in expression for each in node.all_input_nodes} - expression
     if (
-        dim not in ([-1], [len(shape) - 1])
-        or not any(_is_output(each, 0) for each in inputs)
-        or any(user not in expression for node in inner for user in node.users)
+        not any(_is_output(each, 0) for each in inputs)
+        or not all(isinstance(each.meta.get("val"), torch.Tensor) for each in inputs)
+        or any(user not in expression for node in expression - {whole} for user in node.users)
+        or any(user.target is not operator.getitem for user in split.users)
         or len(whole.users) > 1
+        or dim not in ([-1], [whole.meta["val"].dim() - 1])
     ):
         return
     in_order = [node for node in graph.nodes if node in expression]
+    width = whole.meta["val"].shape[-1]
     for part in list(split.users):
         start = sum(sizes[: part.args[1]])
-        end = start + sizes[part.args[1]]
+        columns = (start, start + sizes[part.args[1]])
         with graph.inserting_before(split):
-            known = {each: _columns(graph, each, shape[-1], start, end) for each in inputs}
+            known = {each: _columns(graph, each, width, columns) for each in inputs}
             for node in in_order:
-                known[node] = graph.node_copy(node, known.__getitem__)
-                del known[node].meta["val"]  # of the whole; Inductor makes that of a part
+                known[node] = _with_value(graph.node_copy(node, known.__getitem__))
         part.replace_all_uses_with(known[whole])
         graph.erase_node(part)
     graph.erase_node(split)
@@ -130,18 +130,29 @@ def _elementwise(last: fx.Node) -> set[fx.Node]:
 
 
 def _is_elementwise(node: fx.Node) -> bool:
+    if not isinstance(node.meta.get("val"), torch.Tensor):
+        return False
     if node.target is torch.ops.aten.view.dtype:
-        before, after = node.args[0].meta["val"].dtype, node.meta["val"].dtype
-        return bool(before.itemsize == after.itemsize)
+        before = node.args[0].meta.get("val")
+        return before is not None and before.itemsize == node.meta["val"].itemsize
     return torch.Tag.pointwise in getattr(node.target, "tags", ())
 
 
-def _columns(graph: fx.Graph, node: fx.Node, width: int, start: int, end: int) -> fx.Node:
+def _columns(graph: fx.Graph, node: fx.Node, width: int, columns: tuple[int, int]) -> fx.Node:
     """Of `node`, or `node` itself if it is the same for all of the `width` columns."""
     shape = node.meta["val"].shape
     if not shape or shape[-1] != width:
         return node
-    return graph.call_function(torch.ops.aten.slice.Tensor, (node, len(shape) - 1, start, end))
+    arguments = (node, len(shape) - 1, *columns)
+    return _with_value(graph.call_function(torch.ops.aten.slice.Tensor, arguments))
+
+
+def _with_value(node: fx.Node) -> fx.Node:
+    """With the fake result that passes behind this one look at."""
+    arguments, options = fx.map_arg((node.args, node.kwargs), lambda each: each.meta["val"])
+    with node.all_input_nodes[0].meta["val"].fake_mode:
+        node.meta["val"] = node.target(*arguments, **options)
+    return node
 
 
 @functools.cache

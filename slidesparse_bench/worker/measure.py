@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from slidesparse_bench.cell import Cell, Stage
 from slidesparse_bench.settings import Measurement
 from slidesparse_bench.spread import outlier_count, spread
-from slidesparse_bench.telemetry import is_host_bound, is_slow
+from slidesparse_bench.telemetry import SAME, slow_host_matters
 from slidesparse_bench.wire import Metrics, Round, Spread
 from slidesparse_bench.worker.engines import Engine
 from slidesparse_bench.worker.host import Host
@@ -22,9 +22,6 @@ WARM_SHARE = 0.1
 """How much of `min_warmup_s` a cell needs that follows another: the device has not been idle."""
 MOST_SLOW_ROUNDS = 10
 """How many rounds of a cell may be run again because the host was slow; then all count, marked."""
-SAME = 2.0
-"""Two rounds are as fast as each other if their means differ by so many times the precision that is
-asked of one."""
 
 
 @dataclass(frozen=True)
@@ -100,12 +97,12 @@ def measure(
     """Run rounds until the interval is narrow enough or the method's count is reached.
 
     A round on a slow host is run again in the same process, as another one costs a minute to start
-    and finds the same host. Where the device is what limits it counts: the host was seen waiting, or a
-    second round is as fast as the first (`_Series`). `iteration_s` is what one iteration took at the
-    end of the warm-up.
+    and finds the same host. It counts where that cannot matter, because the host mostly waited for the
+    device, or did not matter, because a second round is as fast as the first (`_Series`).
+    `iteration_s` is what one iteration took at the end of the warm-up.
     """
     lead = math.ceil(settings.lead_in_s / iteration_s)
-    series = _Series(engine, cell, host, lead, SAME * settings.precision)
+    series = _Series(engine, cell, host, lead, settings.precision)
     if settings.fixed_iterations is not None:
         series.run(settings.fixed_iterations)
         return Measured(series.rounds, series.slow_rounds)
@@ -127,20 +124,20 @@ def measure(
 class _Series:
     """The rounds of one cell that count.
 
-    `same`: relative difference up to which two rounds are equally fast.
+    `precision` is what is asked for, relative to the mean.
     """
 
-    def __init__(self, engine: Engine, cell: Cell, host: Host, lead: int, same: float) -> None:
+    def __init__(self, engine: Engine, cell: Cell, host: Host, lead: int, precision: float) -> None:
         self._engine, self._cell, self._host, self._lead = engine, cell, host, lead
-        self._same, self._host_matters = same, True
+        self._precision, self._host_matters = precision, True
         self.rounds: list[Round] = []
         self.slow_rounds = 0
 
     def run(self, iterations: int) -> None:
         """Add one round, the first that the host did not slow down as far as can be told.
 
-        That is one on a fast host or on one that waited for the device, or one as fast as the fastest
-        before it: then a slow host does not show in this cell, and no later round is run again.
+        That is one on a host that was fast enough, or one as fast as the fastest before it: then a slow
+        host does not show in this cell, and none of its later rounds is run again.
         """
         done = self._round(iterations)
         fastest_s = math.inf
@@ -149,16 +146,16 @@ class _Series:
             fastest_s = min(fastest_s, _iteration_s(done))
             self._host.settle()
             done = self._round(iterations)
-            self._host_matters = abs(_iteration_s(done) - fastest_s) > self._same * fastest_s
+            differs = abs(_iteration_s(done) - fastest_s) / fastest_s
+            self._host_matters = differs > SAME * self._precision
         self.rounds.append(done)
 
     def _round(self, iterations: int) -> Round:
         return _run(self._engine, self._cell, self._host, iterations, self._lead)
 
     def _may_be_slowed(self, done: Round) -> bool:
-        if is_host_bound(host_wait_share([done], self._cell)) is False:
-            return False
-        return self._host_matters and is_slow(done.host_slowdown)
+        share = host_wait_share([done], self._cell)
+        return self._host_matters and slow_host_matters(done.host_slowdown, share, self._precision)
 
 
 def _iteration_s(done: Round) -> float:

@@ -93,10 +93,11 @@ class VllmEngine:
         self._check_device()
         core = self._llm.llm_engine.engine_core.engine_core
         self._scheduler = core.scheduler
-        is_launching = launches_here(self._llm.llm_engine.vllm_config, self._request.device_kind)
-        self._recorder = StepRecorder(
-            self._scheduler, core.model_executor if is_launching else None
+        executor = core.model_executor
+        is_seen = self._request.device_kind == "cuda" and launches_and_goes_on(
+            self._llm.llm_engine.vllm_config, executor
         )
+        self._recorder = StepRecorder(self._scheduler, executor if is_seen else None)
 
     def begin(self, asked: CellRequest) -> None:
         """The scheduler reads its limits anew at every step (vLLM 0.25 to 0.32)."""
@@ -291,13 +292,13 @@ def _prepare_environment(request: Request) -> None:
         os.environ.setdefault("VLLM_ALLOW_INSECURE_SERIALIZATION", "1")
 
 
-def launches_here(config: Any, device_kind: str) -> bool:
-    """Whether this thread launches batches and goes on, as it does not for other processes' ranks."""
-    return bool(
-        device_kind == "cuda"
-        and config.scheduler_config.async_scheduling
-        and config.parallel_config.world_size == 1
-    )
+def launches_and_goes_on(config: Any, executor: Any) -> bool:
+    """Whether this very thread launches a batch, and does something else until it needs the result.
+
+    Executors with processes of their own only pass the batch on.
+    """
+    kinds = {kind.__name__ for kind in type(executor).__mro__}
+    return bool(config.scheduler_config.async_scheduling) and "UniProcExecutor" in kinds
 
 
 def _worker_facts(worker: Any) -> dict[str, Any]:

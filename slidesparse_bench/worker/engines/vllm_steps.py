@@ -5,9 +5,9 @@ batch come back (`update_from_output`); both are wrapped on that one object. A s
 our own (`scheduler_cls`) would see the same but makes vLLM turn asynchronous scheduling off or
 warn about it, depending on the version, and so would not measure what users run.
 
-With asynchronous scheduling the engine's thread launches a batch, then waits for the one before it. If
-that is done by then, the device had nothing left to do: so the time between the last launch and a
-batch's return tells which of the two waited.
+With asynchronous scheduling the engine's thread launches a batch and later waits for it, in decode after
+it has launched the next one. The time from its last launch to the return of a batch is what it waited;
+during all else of a step the device may have waited for it.
 """
 
 from __future__ import annotations
