@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import fx
+from torch._guards import detect_fake_mode
 from torch._inductor import pattern_matcher
 from vllm.compilation.passes.inductor_pass import InductorPass, enable_fake_mode
 from vllm.model_executor.layers.activation import SiluAndMul
@@ -103,13 +104,15 @@ def _scale_parts(graph: fx.Graph, split: fx.Node) -> None:
         or dim not in ([-1], [whole.meta["val"].dim() - 1])
     ):
         return
-    in_order = [node for node in graph.nodes if node in expression]
+    inputs_in_order, in_order = (
+        [node for node in graph.nodes if node in some] for some in (inputs, expression)
+    )
     width = whole.meta["val"].shape[-1]
     for part in list(split.users):
         start = sum(sizes[: part.args[1]])
         columns = (start, start + sizes[part.args[1]])
         with graph.inserting_before(split):
-            known = {each: _columns(graph, each, width, columns) for each in inputs}
+            known = {each: _columns(graph, each, width, columns) for each in inputs_in_order}
             for node in in_order:
                 known[node] = _with_value(graph.node_copy(node, known.__getitem__))
         part.replace_all_uses_with(known[whole])
@@ -150,7 +153,7 @@ def _columns(graph: fx.Graph, node: fx.Node, width: int, columns: tuple[int, int
 def _with_value(node: fx.Node) -> fx.Node:
     """With the fake result that passes behind this one look at."""
     arguments, options = fx.map_arg((node.args, node.kwargs), lambda each: each.meta["val"])
-    with node.all_input_nodes[0].meta["val"].fake_mode:
+    with detect_fake_mode([each.meta["val"] for each in node.all_input_nodes]):
         node.meta["val"] = node.target(*arguments, **options)
     return node
 
