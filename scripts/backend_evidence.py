@@ -54,15 +54,20 @@ def tokens(quantization: str) -> Step:
 
 
 TESTS = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull]
-RAW = [sys.executable, str(SCRIPTS / "bench_raw_gemm.py"), "--out", "{work}/raw.md"]
-ACTIVATION = [sys.executable, str(SCRIPTS / "bench_activation.py"), "--out", "{work}/activation.md"]
+
+
+def bench(name: str, script: str) -> Step:
+    return Step(name, [sys.executable, str(SCRIPTS / script), "--out", f"{{work}}/{name}.md"])
+
+
 MEMORY = [sys.executable, str(SCRIPTS / "decode_in_memory.py")]
 MEMORY += ["--work", "{work}/memory", "--out", "{work}/memory.md"]
 STEPS = (
     Step("tests", [*TESTS, "--rootdir", str(ROOT), str(ROOT / "tests" / "test_linear_gpu.py")]),
     gemm("gemm", "qwen2.5-7b", "512,4096,16384,65536"),
-    Step("raw", RAW),
-    Step("activation", ACTIVATION),
+    bench("raw", "bench_raw_gemm.py"),
+    bench("activation", "bench_activation.py"),
+    bench("qkv", "bench_qkv.py"),
     tokens("int8"),
     tokens("fp8"),
     gemm("shapes", "llama3.2-1b,llama3.2-3b,qwen2.5-14b", "16,512"),

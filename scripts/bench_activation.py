@@ -11,22 +11,18 @@ what a copy of as many bytes moves.
 
 from __future__ import annotations
 
-import argparse
-import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
+from gpu_bench import in_turn, measured_with, write_page
 
 from slidesparse_bench.cell import Quantization, Sparsity
 from slidesparse_bench.models.catalog import find_architecture
 from slidesparse_bench.vllm_plugin.dequantize import scaled
-from slidesparse_bench.vllm_plugin.event_timing import back_to_back_ms
 from slidesparse_bench.vllm_plugin.ops import quantize, silu_and_mul_quantize
 from slidesparse_bench.vllm_plugin.sparsity import stretched_k
-from slidesparse_bench.wire import write_text
 from slidesparse_bench.worker.gemm_ways import DTYPES
 
 SUMS = {
@@ -37,11 +33,9 @@ SUMS = {
     ("cusparselt 2:8", Quantization.FP8, Sparsity(8)): torch.bfloat16,
 }
 """Of a backend, with the groups that its activations are stretched in: what its GEMM leaves."""
-CALLS, ROUNDS = 8, 9
 LARGEST_M = 65536
 """Inductor compiles for it first, as vLLM does for the largest batch of an engine."""
 
-Call = Callable[[], object]
 Sums = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 Rest = tuple[None, int, int, torch.dtype]
 
@@ -56,21 +50,6 @@ class Compared:
     two_ms: float
     one_ms: float
     copy_ms: float
-
-
-def main() -> None:
-    """Compare, write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
-    parser.add_argument("--model", default="qwen2.5-7b")
-    parser.add_argument("-m", default="1,16,64,512,4096,16384")
-    parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
-    if not torch.cuda.is_available():
-        raise SystemExit("needs an NVIDIA GPU")
-    sizes = [int(m) for m in options.m.split(",")]
-    text = page(options.model, list(compared(options.model, sizes)))
-    write_text(options.out, text)
-    print(text)
 
 
 def compared(model: str, sizes: list[int]) -> Iterator[Compared]:
@@ -126,23 +105,12 @@ def together(sums: Sums, rest: Rest) -> object:
     return silu_and_mul_quantize(raw, x_scale, w_scale, torch.bfloat16, *rest)
 
 
-def in_turn(calls: list[Call]) -> list[float]:
-    """Median times of calls that run in turn."""
-    times_ms: list[list[float]] = [[] for _ in calls]
-    for call in calls:
-        call()
-    for _ in range(ROUNDS):
-        for kept, call in zip(times_ms, calls, strict=True):
-            kept.extend(back_to_back_ms(call, CALLS))
-    return [statistics.median(kept) for kept in times_ms]
-
-
-def page(model: str, rows: list[Compared]) -> str:
+def page(model: str, sizes: list[int]) -> str:
     """The table."""
     lines = [
         f"# SwiGLU's activation and the quantization behind it: {model}",
         "",
-        f"{torch.cuda.get_device_name()}, torch {torch.__version__}; medians of {ROUNDS} rounds of {CALLS} calls each.",
+        measured_with(),
         "",
         "| backend | quantization | M | two kernels, ms | one, ms | one / two | of a copy's bandwidth |",
         "|:--|:--|--:|--:|--:|--:|--:|",
@@ -150,10 +118,10 @@ def page(model: str, rows: list[Compared]) -> str:
     lines += [
         f"| {row.backend} | {row.quantization.upper()} | {row.m} | {row.two_ms:.4f} | {row.one_ms:.4f} | "
         f"{row.one_ms / row.two_ms:.3f} | {row.copy_ms / row.one_ms:.0%} |"
-        for row in rows
+        for row in compared(model, sizes)
     ]
     return "\n".join([*lines, ""])
 
 
 if __name__ == "__main__":
-    main()
+    write_page(__doc__, "1,16,64,512,4096,16384", page)

@@ -12,16 +12,15 @@ moving on each round, because a large GEMM is slowed down by the power that the 
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
+from gpu_bench import Call, write_page
 
 from slidesparse_bench.cell import Quantization, Sparsity
 from slidesparse_bench.models.catalog import find_architecture
@@ -29,7 +28,6 @@ from slidesparse_bench.vllm_plugin.event_timing import pause
 from slidesparse_bench.vllm_plugin.gemm import GemmLibrary
 from slidesparse_bench.vllm_plugin.ops import library_of, quantize
 from slidesparse_bench.vllm_plugin.sparsity import prune, slide
-from slidesparse_bench.wire import write_text
 from slidesparse_bench.worker.gemm_ways import DTYPES
 
 SPARSITIES = (Sparsity(4), Sparsity(8))
@@ -41,7 +39,6 @@ BEST = 3
 """How many algorithms of the first pass are compared with ours."""
 ASKED = 1.05
 
-Call = Callable[[], object]
 aten = torch.ops.aten
 
 
@@ -61,21 +58,6 @@ class Compared:
     @property
     def ratio(self) -> float:
         return self.ours_ms / self.raw_ms
-
-
-def main() -> None:
-    """Compare, write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
-    parser.add_argument("--model", default="qwen2.5-7b")
-    parser.add_argument("-m", default="512,4096,16384")
-    parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
-    if not torch.cuda.is_available():
-        raise SystemExit("needs an NVIDIA GPU")
-    sizes = [int(m) for m in options.m.split(",")]
-    text = page(options.model, list(compared(options.model, sizes)))
-    write_text(options.out, text)
-    print(text)
 
 
 def compared(model: str, sizes: list[int]) -> Iterator[Compared]:
@@ -165,8 +147,9 @@ def call_ms(graph: torch.cuda.CUDAGraph) -> float:
     return float(began.elapsed_time(ended)) / CALLS
 
 
-def page(model: str, rows: list[Compared]) -> str:
+def page(model: str, sizes: list[int]) -> str:
     """The table, and the worst of it."""
+    rows = list(compared(model, sizes))
     worst = max(rows, key=lambda row: row.ratio)
     within = sum(row.ratio <= ASKED for row in rows)
     where = f"{worst.layer}, {worst.quantization.upper()} {worst.sparsity}, M = {worst.m}"
@@ -195,4 +178,4 @@ def page(model: str, rows: list[Compared]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    write_page(__doc__, "512,4096,16384", page)

@@ -78,7 +78,7 @@ def copy_files(work: Path, target: Path) -> None:
             shutil.copy(file, target / name / file.name)
         if (work / name / "plots").is_dir():
             shutil.copytree(work / name / "plots", target / name / "plots", dirs_exist_ok=True)
-    for pages in ("tokens-*.md", "raw.md", "activation.md", "memory.md"):
+    for pages in ("tokens-*.md", "raw.md", "activation.md", "qkv.md", "memory.md"):
         for file in work.glob(pages):
             shutil.copy(file, target / file.name)
 
@@ -174,6 +174,7 @@ def claims_of_pages(target: Path) -> list[Claim]:
     pages = {
         "each call within 5 % of the best raw library call": "raw.md",
         "SwiGLU's activation and quantization in one kernel, beside two": "activation.md",
+        "query, key and value scaled each for itself, beside in one piece": "qkv.md",
         "INT8: all greedy tokens those of the dense backend": "tokens-int8.md",
         "FP8: 99 % of the greedy tokens those of the dense backend": "tokens-fp8.md",
         "Qwen2.5-14B INT8 decodes M = 512 with 24 GB of the card, every sparsity": "memory.md",

@@ -1,0 +1,53 @@
+"""What the benchmarks of GPU kernels in this folder share: their command line, and calls in turn."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from slidesparse_bench.vllm_plugin.event_timing import back_to_back_ms
+from slidesparse_bench.wire import write_text
+
+CALLS, ROUNDS = 8, 9
+
+Call = Callable[[], object]
+
+
+def write_page(what: str | None, sizes: str, page: Callable[[str, list[int]], str]) -> None:
+    """Make the page of a model and several M, as the command line asks, print it and write it.
+
+    Args:
+        what: the script's documentation; its first line is shown by `--help`.
+        sizes: M, separated by commas, where the command line has none.
+    """
+    parser = argparse.ArgumentParser(description=what.partition("\n")[0] if what else "")
+    parser.add_argument("--model", default="qwen2.5-7b")
+    parser.add_argument("-m", default=sizes)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    if not torch.cuda.is_available():
+        raise SystemExit("needs an NVIDIA GPU")
+    text = page(options.model, [int(m) for m in options.m.split(",")])
+    write_text(options.out, text)
+    print(text)
+
+
+def in_turn(calls: list[Call]) -> list[float]:
+    """Median times of calls that run in turn, in ms."""
+    times_ms: list[list[float]] = [[] for _ in calls]
+    for call in calls:
+        call()
+    for _ in range(ROUNDS):
+        for kept, call in zip(times_ms, calls, strict=True):
+            kept.extend(back_to_back_ms(call, CALLS))
+    return [statistics.median(kept) for kept in times_ms]
+
+
+def measured_with() -> str:
+    """The line below a page's title."""
+    device, version = torch.cuda.get_device_name(), torch.__version__
+    return f"{device}, torch {version}; medians of {ROUNDS} rounds of {CALLS} calls each."
