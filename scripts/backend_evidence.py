@@ -53,13 +53,11 @@ def tokens(quantization: str) -> Step:
     return Step(f"tokens-{quantization}", [sys.executable, script, *arguments])
 
 
-TESTS = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull]
-
-
 def bench(name: str, script: str) -> Step:
     return Step(name, [sys.executable, str(SCRIPTS / script), "--out", f"{{work}}/{name}.md"])
 
 
+TESTS = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull]
 MEMORY = [sys.executable, str(SCRIPTS / "decode_in_memory.py")]
 MEMORY += ["--work", "{work}/memory", "--out", "{work}/memory.md"]
 STEPS = (

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from gpu_bench import in_turn, measured_with, write_page
+from gpu_bench import LARGEST_M, compiled, in_turn, measured_with, random_sums, write_page
 
 from slidesparse_bench.cell import Quantization, Sparsity
 from slidesparse_bench.models.catalog import find_architecture
@@ -33,8 +33,6 @@ SUMS = {
     ("cusparselt 2:8", Quantization.FP8, Sparsity(8)): torch.bfloat16,
 }
 """Of a backend, with the groups that its activations are stretched in: what its GEMM leaves."""
-LARGEST_M = 65536
-"""Inductor compiles for it first, as vLLM does for the largest batch of an engine."""
 
 Sums = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 Rest = tuple[None, int, int, torch.dtype]
@@ -56,7 +54,7 @@ def compared(model: str, sizes: list[int]) -> Iterator[Compared]:
     """All backends, one after the other."""
     d = find_architecture(model).intermediate_size
     for (backend, quantization, sparsity), raw_dtype in SUMS.items():
-        activate = compiled(d, raw_dtype)
+        activate = inductors(d, raw_dtype)
         k_out, dtype = stretched_k(d, sparsity), DTYPES[quantization]
         for m in sizes:
             sums = gate_up(m, d, raw_dtype)
@@ -73,27 +71,21 @@ def compared(model: str, sizes: list[int]) -> Iterator[Compared]:
             yield Compared(backend, quantization, m, *times)
 
 
-def compiled(d: int, raw_dtype: torch.dtype) -> Callable[..., torch.Tensor]:
-    """`silu(gate) * up` with the scales before it, for any number of tokens."""
+def inductors(d: int, raw_dtype: torch.dtype) -> Callable[..., torch.Tensor]:
+    """`silu(gate) * up` with the scales before it, as Inductor compiles it."""
 
     def activation(raw: torch.Tensor, x_scale: torch.Tensor, w_scale: torch.Tensor) -> torch.Tensor:
         both = scaled(raw, x_scale, w_scale, None, torch.bfloat16)
         return torch.nn.functional.silu(both[:, :d]) * both[:, d:]
 
     torch.compiler.reset()
-    run: Callable[..., torch.Tensor] = torch.compile(activation)
-    largest = gate_up(LARGEST_M, d, raw_dtype)
-    for tensor in largest[:2]:
-        torch._dynamo.mark_dynamic(tensor, 0)  # noqa: SLF001 - there is no public way
-    run(*largest)
-    return run
+    return compiled(activation, gate_up(LARGEST_M, d, raw_dtype))
 
 
 def gate_up(m: int, d: int, raw_dtype: torch.dtype) -> Sums:
     """Random sums `[m, 2d]` and their scales."""
-    raw = torch.empty((m, 2 * d), dtype=torch.int32, device="cuda").random_(-9999, 9999)
-    x_scale, w_scale = torch.rand((m, 1), device="cuda"), torch.rand((1, 2 * d), device="cuda")
-    return raw.to(raw_dtype), x_scale * 1e-4, w_scale
+    raw, x_scale = random_sums(m, 2 * d, raw_dtype)
+    return raw, x_scale, torch.rand((1, 2 * d), device="cuda")
 
 
 def apart(activate: Callable[..., torch.Tensor], sums: Sums, rest: Rest) -> object:

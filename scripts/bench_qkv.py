@@ -9,20 +9,18 @@ For the sums that the qkv GEMM of a backend leaves: scales, bias and rotation as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
 import torch
-from gpu_bench import in_turn, measured_with, write_page
+from gpu_bench import LARGEST_M, compiled, in_turn, measured_with, random_sums, write_page
 
 from slidesparse_bench.models.catalog import Architecture, find_architecture
 from slidesparse_bench.vllm_plugin.dequantize import scaled
 
 SUMS = {"cublaslt INT8": torch.int32, "every other": torch.bfloat16}
 """What the GEMM leaves."""
-LARGEST_M = 65536
-"""Inductor compiles for it first, as vLLM does for the largest batch of an engine."""
 POSITIONS = 1024
 
 Tensors = tuple[torch.Tensor, ...]
@@ -88,9 +86,10 @@ def compared(model: str, sizes: list[int]) -> Iterator[Compared]:
     """
     projection = Projection(find_architecture(model))
     for name, raw_dtype in SUMS.items():
-        ways = [
-            compiled(way, projection, raw_dtype) for way in (projection.whole, projection.parts)
-        ]
+        torch.compiler.reset()
+        largest = inputs(LARGEST_M, projection, raw_dtype)
+        ways = [compiled(way, largest) for way in (projection.whole, projection.parts)]
+        del largest
         for m in sizes:
             given = inputs(m, projection, raw_dtype)
             whole, parts = (way(*given) for way in ways)
@@ -100,25 +99,10 @@ def compared(model: str, sizes: list[int]) -> Iterator[Compared]:
             yield Compared(name, m, *in_turn([partial(way, *given) for way in ways]))
 
 
-def compiled(
-    way: Callable[..., Tensors], projection: Projection, raw_dtype: torch.dtype
-) -> Callable[..., Tensors]:
-    """For any number of tokens."""
-    torch.compiler.reset()
-    run: Callable[..., Tensors] = torch.compile(way)
-    largest = inputs(LARGEST_M, projection, raw_dtype)
-    for tensor in largest:
-        torch._dynamo.mark_dynamic(tensor, 0)  # noqa: SLF001 - there is no public way
-    run(*largest)
-    return run
-
-
 def inputs(m: int, projection: Projection, raw_dtype: torch.dtype) -> Tensors:
     """Random sums `[m, n]`, their scales `[m, 1]` and positions `[m]`."""
-    n = sum(projection.sizes)
-    raw = torch.empty((m, n), dtype=torch.int32, device="cuda").random_(-9999, 9999)
-    positions = torch.arange(m, device="cuda") % POSITIONS
-    return raw.to(raw_dtype), torch.rand((m, 1), device="cuda") * 1e-3, positions
+    raw, x_scale = random_sums(m, sum(projection.sizes), raw_dtype)
+    return raw, x_scale, torch.arange(m, device="cuda") % POSITIONS
 
 
 def page(model: str, sizes: list[int]) -> str:

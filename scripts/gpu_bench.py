@@ -1,4 +1,4 @@
-"""What the benchmarks of GPU kernels in this folder share: their command line, and calls in turn."""
+"""What the benchmarks of GPU kernels in this folder share: command line, inputs, calls in turn."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import statistics
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -13,8 +14,11 @@ from slidesparse_bench.vllm_plugin.event_timing import back_to_back_ms
 from slidesparse_bench.wire import write_text
 
 CALLS, ROUNDS = 8, 9
+LARGEST_M = 65536
+"""Inductor compiles for it first, as vLLM does for the largest batch of an engine."""
 
 Call = Callable[[], object]
+Result = TypeVar("Result")
 
 
 def write_page(what: str | None, sizes: str, page: Callable[[str, list[int]], str]) -> None:
@@ -34,6 +38,24 @@ def write_page(what: str | None, sizes: str, page: Callable[[str, list[int]], st
     text = page(options.model, [int(m) for m in options.m.split(",")])
     write_text(options.out, text)
     print(text)
+
+
+def random_sums(m: int, n: int, raw_dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sums `[m, n]` as a GEMM leaves them, and scales of their tokens `[m, 1]`."""
+    raw = torch.empty((m, n), dtype=torch.int32, device="cuda").random_(-9999, 9999)
+    return raw.to(raw_dtype), torch.rand((m, 1), device="cuda") * 1e-4
+
+
+def compiled(
+    function: Callable[..., Result], largest: tuple[torch.Tensor, ...]
+) -> Callable[..., Result]:
+    """The function for any number of tokens; `largest` are its arguments for `LARGEST_M` of them."""
+    run: Callable[..., Result] = torch.compile(function)
+    for tensor in largest:
+        if tensor.shape[0] == LARGEST_M:
+            torch._dynamo.mark_dynamic(tensor, 0)  # noqa: SLF001 - there is no public way
+    run(*largest)
+    return run
 
 
 def in_turn(calls: list[Call]) -> list[float]:

@@ -154,8 +154,9 @@ class _Series:
         return _run(self._engine, self._cell, self._host, iterations, self._lead)
 
     def _may_be_slowed(self, done: Round) -> bool:
-        share = host_wait_share([done], self._cell)
-        return self._host_matters and slow_host_matters(done.host_slowdown, share, self._precision)
+        return self._host_matters and slow_host_matters(
+            done.host_slowdown, host_wait_share([done], self._cell), self._precision
+        )
 
 
 def _iteration_s(done: Round) -> float:
