@@ -3,8 +3,8 @@
     python scripts/backend_evidence.py --work FOLDER [--gpus 0,1] [--limit-s 1500] [--only gemm,raw]
 
 Every step is a program that can be started by hand as well; its output is FOLDER/STEP.log. Steps
-of one GPU run side by side, each GPU with its share of the CPUs, and `run` has all GPUs when they
-are through. A step that ended is not run again; one that was stopped by `--limit-s` begins anew, but
+of one GPU run side by side, each GPU with its share of the CPUs, and those of several have all GPUs
+when they are through. A step that ended is not run again; one that was stopped by `--limit-s` begins anew, but
 `memory` and `run` go on. `scripts/collect_evidence.py` makes the pages of what is there.
 """
 
@@ -13,12 +13,13 @@ from __future__ import annotations
 import argparse
 import os
 import queue
+import re
 import shutil
 import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -30,14 +31,15 @@ GRACE_S = 60.0
 
 @dataclass(frozen=True)
 class Step:
-    """One program; `{work}` in its arguments is the folder of the evidence.
+    """One program; in its arguments `{work}` is the folder of the evidence, `{gpus}` its GPUs.
 
-    `begins_anew`: a folder of it that is only half written has to go first.
+    `begins_anew`: a folder of it that is only half written has to go first. `gpus`: how many it wants at least.
     """
 
     name: str
     command: list[str]
     begins_anew: bool = False
+    gpus: int = 1
 
 
 def gemm(name: str, models: str, sizes: str) -> Step:
@@ -45,12 +47,13 @@ def gemm(name: str, models: str, sizes: str) -> Step:
     return Step(name, [*SLIDESPARSE, *arguments], begins_anew=True)
 
 
-def tokens(quantization: str) -> Step:
+def tokens(quantization: str, *, ranks: int = 1, eager: bool = False) -> Step:
+    name = f"tokens-{quantization}" + (f"-tp{ranks}" if ranks > 1 else "") + "-eager" * eager
     arguments = ["--model", "llama3.2-1b", "--quantization", quantization, "--sparsity", "2:8"]
-    arguments += ["--positions", "10240", "--work", "{work}/checkpoints"]
-    arguments += ["--out", f"{{work}}/tokens-{quantization}.md"]
-    script = str(SCRIPTS / "compare_tokens.py")
-    return Step(f"tokens-{quantization}", [sys.executable, script, *arguments])
+    arguments += ["--positions", "10240", "--work", f"{{work}}/checkpoints/{name}"]
+    arguments += ["--tensor-parallel-size", str(ranks), "--out", f"{{work}}/{name}.md"]
+    arguments += ["--eager"] if eager else []
+    return Step(name, [sys.executable, str(SCRIPTS / "compare_tokens.py"), *arguments], gpus=ranks)
 
 
 def bench(name: str, script: str) -> Step:
@@ -67,12 +70,16 @@ STEPS = (
     bench("activation", "bench_activation.py"),
     bench("qkv", "bench_qkv.py"),
     tokens("int8"),
+    tokens("int8", eager=True),
     tokens("fp8"),
+    tokens("fp8", eager=True),
     gemm("shapes", "llama3.2-1b,llama3.2-3b,qwen2.5-14b", "16,512"),
     Step("memory", MEMORY),
 )
 """Of one GPU each, in the order in which they begin."""
-RUN = Step("run", [*SLIDESPARSE, "run", "matrices/h200.yaml", "--runs-dir", "{work}/run"])
+RUN = [*SLIDESPARSE, "run", "matrices/h200.yaml", "--runs-dir", "{work}/run", "--gpus", "{gpus}"]
+TOGETHER = (tokens("int8", ranks=2), Step("run", RUN))
+"""One after the other, with all GPUs."""
 
 
 class Lane:
@@ -89,7 +96,8 @@ class Lane:
             return
         if step.begins_anew:
             shutil.rmtree(self._work / step.name, ignore_errors=True)
-        command = [each.replace("{work}", str(self._work)) for each in step.command]
+        known = {"{work}": str(self._work), "{gpus}": self._gpus}
+        command = [re.sub("{work}|{gpus}", lambda m: known[m[0]], each) for each in step.command]
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": self._gpus}
         with (self._work / f"{step.name}.log").open("a", encoding="utf-8") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=ROOT)
@@ -137,10 +145,10 @@ def main() -> None:
     parser.add_argument("--only", help="names of steps, separated by commas")
     options = parser.parse_args()
     gpus, work = options.gpus.split(","), options.work.resolve()
-    only = options.only.split(",") if options.only else [step.name for step in (*STEPS, RUN)]
-    if unknown := set(only) - {step.name for step in (*STEPS, RUN)}:
-        names = ", ".join(step.name for step in (*STEPS, RUN))
-        parser.error(f"--only: no step {', '.join(sorted(unknown))}; there are {names}")
+    names = [step.name for step in (*STEPS, *TOGETHER)]
+    only = options.only.split(",") if options.only else names
+    if unknown := set(only) - set(names):
+        parser.error(f"--only: no step {', '.join(sorted(unknown))}; there are {', '.join(names)}")
     work.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + options.limit_s
     cpus = sorted(os.sched_getaffinity(0))
@@ -156,10 +164,14 @@ def main() -> None:
         lane.start()
     for lane in lanes:
         lane.join()
-    if RUN.name in only:
-        all_gpus = ["--gpus", options.gpus]
-        step = replace(RUN, command=[*RUN.command, *all_gpus])
-        Lane(options.gpus, set(cpus), work, deadline).do(step)
+    together = Lane(options.gpus, set(cpus), work, deadline)
+    for step in TOGETHER:
+        if step.name not in only:
+            continue
+        if step.gpus > len(gpus):
+            print(f"{step.name}: not run, it wants {step.gpus} GPUs", flush=True)
+            continue
+        together.do(step)
 
 
 if __name__ == "__main__":

@@ -30,9 +30,9 @@ from slidesparse_bench.store import JOURNAL, Store, list_runs
 
 ARMS = {"warm": "cell", "engine": "engine", "cell": "cell", "again": "engine", "fixed": "engine"}
 """The isolation of each arm."""
-FIXED = f"""
-  - {{match: "*.prefill.*", measurement: {{fixed_iterations: {PREFILL_ITERATIONS}}}}}
-"""
+OVERRIDES = "\noverrides:"
+FIXED = f"""{OVERRIDES}
+  - {{match: "*.prefill.*", measurement: {{fixed_iterations: {PREFILL_ITERATIONS}}}}}"""
 
 
 def main() -> None:
@@ -62,7 +62,7 @@ def run_arm(arm: str, matrix: Path, work: Path, deadline: float) -> None:
     path = work / f"{arm}.yaml"
     text = matrix.read_text(encoding="utf-8")
     smallest = by_size(load_matrix(matrix).cells())[0].id
-    path.write_text(text + ("overrides:" + FIXED if arm == "fixed" else ""), encoding="utf-8")
+    path.write_text(with_fixed(text) if arm == "fixed" else text, encoding="utf-8")
     options = ["--isolation", ARMS[arm], "--runs-dir", str(work / arm)]
     options += ["--select", smallest] if arm == "warm" else []
     command = [sys.executable, "-m", "slidesparse_bench", "run", str(path), *options]
@@ -72,6 +72,13 @@ def run_arm(arm: str, matrix: Path, work: Path, deadline: float) -> None:
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGTERM)
         process.wait()
+
+
+def with_fixed(matrix: str) -> str:
+    """The matrix's text with the fixed count of iterations before its other overrides."""
+    if OVERRIDES in matrix:
+        return matrix.replace(OVERRIDES, FIXED)
+    return f"{matrix}{FIXED}\n"
 
 
 def finished(runs: Path) -> Store | None:

@@ -175,8 +175,11 @@ def claims_of_pages(target: Path) -> list[Claim]:
         "each call within 5 % of the best raw library call": "raw.md",
         "SwiGLU's activation and quantization in one kernel, beside two": "activation.md",
         "query, key and value scaled each for itself, beside in one piece": "qkv.md",
-        "INT8: all greedy tokens those of the dense backend": "tokens-int8.md",
-        "FP8: 99 % of the greedy tokens those of the dense backend": "tokens-fp8.md",
+        "INT8: all greedy tokens those of the dense backend": "tokens-int8-eager.md",
+        "the same, compiled": "tokens-int8.md",
+        "the same, compiled, two tensor parallel ranks": "tokens-int8-tp2.md",
+        "FP8: 99 % of the greedy tokens those of the dense backend": "tokens-fp8-eager.md",
+        "the same in FP8, compiled": "tokens-fp8.md",
         "Qwen2.5-14B INT8 decodes M = 512 with 24 GB of the card, every sparsity": "memory.md",
         f"prefill at M = {CEILING_M}: 95 % of the ceiling of its GEMMs": "ceiling.md",
     }

@@ -17,7 +17,10 @@ residual stream are scaled by 1/sqrt(2 layers), as GPT-2 initializes them, embed
 
 A choice is a tie where the two largest logits are closer than one step of bfloat16, in which the
 head computes them: there the order says nothing, and a single rounding decides. Ties are counted
-apart. The model is compiled as it is where speed is measured.
+apart. The model is compiled as it is where speed is measured, unless it is to be `--eager`.
+
+Inductor times some kernels in every process and keeps the fastest, and a sum over a row depends on
+which. So it is told not to (`TORCHINDUCTOR_DETERMINISTIC`): this is about GEMMs.
 """
 
 from __future__ import annotations
@@ -39,6 +42,8 @@ from slidesparse_bench.wire import ATTEMPT_VARIABLE, GEMM_VARIABLE, write_text
 PROMPT_LEN = 513
 """Tokens of a prompt; the choices after all but the last are compared."""
 BFLOAT16_DIGITS = 8
+KV_CACHE_BYTES = 2**30
+"""Of a rank: several times what four prompts need."""
 SEED = 20260305
 BIAS_DEVIATION, EMBEDDING_DEVIATION = 0.02, 3.0
 
@@ -50,13 +55,15 @@ def main() -> None:
     parser.add_argument("--quantization", type=Quantization, default=Quantization.INT8)
     parser.add_argument("--sparsity", type=Sparsity.parse, default=Sparsity(8))
     parser.add_argument("--positions", type=int, default=10240)
+    parser.add_argument("--tensor-parallel-size", type=int, default=1, metavar="RANKS")
+    parser.add_argument("--eager", action="store_true")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--child", nargs=2, metavar=("LABEL", "CHECKPOINT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         label, checkpoint = options.child
-        write_text(options.out, json.dumps(choices(label, checkpoint, options.positions)))
+        write_text(options.out, json.dumps(choices(label, checkpoint, options)))
         return
     sys.exit(compare(options))
 
@@ -152,6 +159,8 @@ def ask(name: str, label: str, checkpoint: Path, options: argparse.Namespace) ->
     out = options.work / f"{label}-{checkpoint.name}.json"
     command = [sys.executable, __file__, "--child", label, str(checkpoint), "--out", str(out)]
     command += ["--positions", str(options.positions), "--work", str(options.work)]
+    command += ["--tensor-parallel-size", str(options.tensor_parallel_size)]
+    command += ["--eager"] if options.eager else []
     print(f"asking {name}", flush=True)
     environment = {**os.environ, ATTEMPT_VARIABLE: "compare_tokens", GEMM_VARIABLE: label}
     with (options.work / f"{out.stem}.log").open("w") as log:
@@ -160,14 +169,20 @@ def ask(name: str, label: str, checkpoint: Path, options: argparse.Namespace) ->
     return answer
 
 
-def choices(label: str, checkpoint: str, positions: int) -> dict[str, Any]:
-    """The most likely token after every position, and the two largest logits there."""
+def choices(label: str, checkpoint: str, options: argparse.Namespace) -> dict[str, Any]:
+    """The most likely token after every position, and the two largest logits there.
+
+    Ranks add their sums with plain NCCL, the same for every backend.
+    """
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    os.environ["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"  # for collective_rpc
+    os.environ["VLLM_ALLREDUCE_USE_SYMM_MEM"] = "0"
+    os.environ["TORCHINDUCTOR_DETERMINISTIC"] = "1"
     import torch
     import vllm
 
+    from slidesparse_bench.vllm_plugin import evidence
     from slidesparse_bench.vllm_plugin.engine_arguments import with_own_gemm
-    from slidesparse_bench.vllm_plugin.evidence import EVIDENCE
 
     length = PROMPT_LEN - 1
     arguments = {
@@ -177,16 +192,19 @@ def choices(label: str, checkpoint: str, positions: int) -> dict[str, Any]:
         "max_num_seqs": 4,
         "max_num_batched_tokens": 4 * PROMPT_LEN,
         "enable_prefix_caching": False,
-        "gpu_memory_utilization": 0.5,
+        "kv_cache_memory_bytes": KV_CACHE_BYTES,
+        "enforce_eager": options.eager,
         "logprobs_mode": "raw_logits",
         "max_logprobs": 2,
         "seed": SEED,
+        "tensor_parallel_size": options.tensor_parallel_size,
+        "disable_custom_all_reduce": True,
     }
     llm = vllm.LLM(**with_own_gemm(arguments, label))
     vocabulary = llm.llm_engine.vllm_config.model_config.get_vocab_size()
     generator = torch.Generator().manual_seed(SEED)
     prompts = torch.randint(
-        0, vocabulary, (-(-positions // length), PROMPT_LEN), generator=generator
+        0, vocabulary, (-(-options.positions // length), PROMPT_LEN), generator=generator
     )
     sampling = vllm.SamplingParams(
         temperature=0.0, max_tokens=1, ignore_eos=True, detokenize=False, prompt_logprobs=2
@@ -197,10 +215,10 @@ def choices(label: str, checkpoint: str, positions: int) -> dict[str, Any]:
         sorted(position.items(), key=lambda item: item[1].rank)[:2]
         for answer in answers
         for position in answer.prompt_logprobs[1:]
-    ][:positions]
-    summary = EVIDENCE.summary()
-    if summary is None or summary["library"] != label.partition("-")[0]:
-        raise SystemExit(f"no GEMM of {label} ran")
+    ][: options.positions]
+    for summary in (summaries := llm.collective_rpc(evidence.of_rank)):
+        if summary is None or summary["library"] != label.partition("-")[0]:
+            raise SystemExit(f"no GEMM of {label} ran in one of {len(summaries)} ranks")
     return {
         "label": label,
         "vllm": vllm.__version__,
@@ -249,7 +267,9 @@ def page(
     count, used = len(dense["tokens"]), len(set(dense["tokens"]))
     facts = (
         f"{dense['device']}, vLLM {dense['vllm']}; random weights (seed {SEED}), {count} positions "
-        f"of random prompts of {PROMPT_LEN} tokens, compiled; inputs of the GEMMs by {' and '.join(dense['prologues'])}. {used} different tokens are chosen. "
+        f"of random prompts of {PROMPT_LEN} tokens, {'eager' if options.eager else 'compiled'}, "
+        f"tensor parallel size {options.tensor_parallel_size}; inputs of the GEMMs by "
+        f"{' and '.join(dense['prologues'])}. {used} different tokens are chosen. "
         f"{len(ties)} positions are ties: their two largest logits differ by at most one step of "
         "bfloat16."
     )

@@ -26,7 +26,8 @@ def runner(tmp_path, monkeypatch):
         shell("endless", "sleep 600"),
     )
     monkeypatch.setattr(script, "STEPS", steps)
-    monkeypatch.setattr(script, "RUN", shell("run", "echo gpus $CUDA_VISIBLE_DEVICES"))
+    together = (shell("pair", "true", gpus=2), shell("run", "echo $CUDA_VISIBLE_DEVICES is {gpus}"))
+    monkeypatch.setattr(script, "TOGETHER", together)
 
     def run(*arguments):
         monkeypatch.setattr("sys.argv", ["x", "--work", str(tmp_path), *arguments])
@@ -46,7 +47,13 @@ def test_steps_that_end_are_marked_and_not_run_again(runner, tmp_path):
 def test_every_gpu_takes_steps_and_the_run_has_all_of_them(runner, tmp_path):
     runner("--gpus", "4,5", "--only", "which,run")
     assert (tmp_path / "which.log").read_text().strip() in {"4", "5"}
-    assert (tmp_path / "run.log").read_text() == "gpus 4,5\n"
+    assert (tmp_path / "run.log").read_text() == "4,5 is 4,5\n"
+
+
+def test_a_step_that_wants_more_gpus_than_there_are_is_left_out(runner, capsys):
+    assert runner("--gpus", "4", "--only", "pair") == {}
+    assert "pair: not run, it wants 2 GPUs" in capsys.readouterr().out
+    assert runner("--gpus", "4,5", "--only", "pair") == {"pair": "0"}
 
 
 def test_a_step_that_is_stopped_has_no_mark(runner):
@@ -56,7 +63,7 @@ def test_a_step_that_is_stopped_has_no_mark(runner):
 def test_an_unknown_step_is_refused_by_name(runner, capsys):
     with pytest.raises(SystemExit):
         runner("--only", "gem")
-    assert "no step gem; there are which, fails, endless, run" in capsys.readouterr().err
+    assert "no step gem; there are which, fails, endless, pair, run" in capsys.readouterr().err
 
 
 def test_what_has_to_begin_anew_does(tmp_path, monkeypatch):

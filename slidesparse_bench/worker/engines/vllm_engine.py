@@ -183,7 +183,9 @@ class VllmEngine:
         """What the GEMMs of our plugin ran, for each rank; empty for other kernels."""
         if self._request.own_gemm is None:
             return []
-        ranks: list[dict[str, Any] | None] = self._llm.collective_rpc(_gemm_evidence)
+        from slidesparse_bench.vllm_plugin import evidence as own
+
+        ranks: list[dict[str, Any] | None] = self._llm.collective_rpc(own.of_rank)
         for rank, evidence in enumerate(ranks):
             if evidence is None:
                 raise HarnessVerdict(
@@ -313,14 +315,6 @@ def _worker_facts(worker: Any) -> dict[str, Any]:
         "kv_cache_bytes": int(reported_kv or _kv_cache_bytes(runner)),
         "device": str(worker.device),
     }
-
-
-def _gemm_evidence(worker: Any) -> dict[str, Any] | None:
-    """Runs in the process that holds the model."""
-    del worker
-    from slidesparse_bench.vllm_plugin.evidence import EVIDENCE
-
-    return EVIDENCE.summary()
 
 
 def _linear_kernels(model: Any) -> dict[str, int]:
