@@ -55,7 +55,13 @@ def main() -> None:
     parser.add_argument("--quantization", type=Quantization, default=Quantization.INT8)
     parser.add_argument("--sparsity", type=Sparsity.parse, default=Sparsity(8))
     parser.add_argument("--positions", type=int, default=10240)
-    parser.add_argument("--tensor-parallel-size", type=int, default=1, metavar="RANKS")
+    parser.add_argument(
+        "--tensor-parallel-size",
+        type=int,
+        default=1,
+        metavar="RANKS",
+        help="where these cut groups of L, pruning while loading is not that of the checkpoint",
+    )
     parser.add_argument("--eager", action="store_true")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)

@@ -154,6 +154,31 @@ def test_summary_tells_the_reason_and_what_to_do():
     assert "`slidesparse retry h200-20260301-100000 --failed`" in text
 
 
+@pytest.mark.parametrize(
+    ("starved", "said"),
+    [
+        ([], None),
+        (["m512"], "The others reach from 1.10x to 1.10x, median 1.10x."),
+        (["m512", "m16384"], "In 2 of these comparisons the host, not the GPU,"),
+    ],
+)
+def test_summary_tells_what_speedups_are_where_the_device_decides(starved, said):
+    small = {each: each.replace("m16384", "m512") for each in (CELL, DENSE)}
+    rates = {CELL: 110.0, DENSE: 100.0, small[CELL]: 95.0, small[DENSE]: 100.0}
+    cells = {
+        each: build_passed(
+            each,
+            tokens_per_second=rate,
+            host_wait_share=0.01 if each.endswith(tuple(starved)) else 0.5,
+        )
+        for each, rate in rates.items()
+    }
+    text = part(report(cells), "## Summary")
+    assert "2 comparisons, from 0.95x to 1.10x" in text
+    assert said in text if said else "of these comparisons" not in text
+    assert ("The others reach" in text) is (len(starved) == 1)
+
+
 def test_summary_does_not_praise_a_speedup_over_the_second_best():
     """At 512 the faster dense backend failed: what is left to compare with would flatter."""
     small = {each: each.replace("m16384", "m512") for each in (CELL, DENSE, CUBLASLT)}

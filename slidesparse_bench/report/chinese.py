@@ -1109,6 +1109,11 @@ SENTENCES = {
         "ian}x。最大值为 {group}，M = {m}：{backend} 达到 {dense} 的 {ratio} 倍{marks}。稠密后"
         "端失败、未完成或未计划的单元不计在内：缺少的那个可能正是最佳者。"
     ),
+    "In {count} of these comparisons the host, not the GPU, set the time of the steps on one side "
+    "(host-bound).": ("其中 {count} 个比较有一方受主机限制：决定其步耗时的是主机，而不是 GPU。"),
+    "The others reach from {least}x to {most}x, median {median}x.": (
+        "其余比较从 {least}x 到 {most}x，中位数 {median}x。"
+    ),
     "{outcome}, {waiting} not finished.": "{outcome}，{waiting} 个未完成。",
     "{span} over {time}": "{span}，历时 {time}",
     "The device is not on record.": "设备没有记录。",

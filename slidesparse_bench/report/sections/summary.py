@@ -191,7 +191,7 @@ def _speedups(view: RunView) -> list[Block]:
         dense=against.name if against else "",
         marks=view.marks(largest),
     )
-    more: list[Text] = []
+    more = list(_where_the_device_decides(found))
     if left_out:
         more.append(
             say(
@@ -203,6 +203,37 @@ def _speedups(view: RunView) -> list[Block]:
             )
         )
     return chain(paragraph(sentences([text, *more])), view.notes([largest]))
+
+
+def _where_the_device_decides(compared: list[_Compared]) -> Iterator[Text]:
+    """Beside steps that the host sets the time of, faster GEMMs hardly show."""
+    others = [each for each in compared if not any(map(_is_host_bound, _compared_cells(each)))]
+    if len(others) == len(compared):
+        return
+    yield say(
+        "In {count} of these comparisons the host, not the GPU, set the time of the steps on one "
+        "side (host-bound).",
+        count=len(compared) - len(others),
+    )
+    if others:
+        values = [ratio.value for *_, ratio in others]
+        yield say(
+            "The others reach from {least}x to {most}x, median {median}x.",
+            least=f"{min(values):.2f}",
+            most=f"{max(values):.2f}",
+            median=f"{statistics.median(values):.2f}",
+        )
+
+
+def _compared_cells(compared: _Compared) -> Iterator[CellView]:
+    group, m, series, _ = compared
+    yield group.cells[m, series]
+    if dense := group.best_dense(m):
+        yield group.cells[m, dense]
+
+
+def _is_host_bound(view: CellView) -> bool:
+    return view.metrics is not None and is_host_bound(view.metrics.host_wait_share)
 
 
 def _both_sides(group: Group, m: int, series: Series) -> set[str]:
@@ -273,7 +304,7 @@ def _steps(view: RunView) -> Iterator[Text]:
             "cells all the same.",
             cells=counted(len(refused), "cell"),
         )
-    starved = [v for v in view.cells if v.metrics and is_host_bound(v.metrics.host_wait_share)]
+    starved = [each for each in view.cells if _is_host_bound(each)]
     if starved:
         yield say(
             "In {cells} Python on the CPU, not the GPU, set the time of the steps (host-bound). A "
