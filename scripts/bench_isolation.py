@@ -27,6 +27,7 @@ from slidesparse_bench.engine_groups import by_size
 from slidesparse_bench.matrix import load_matrix
 from slidesparse_bench.records import CellRecord, CellState, RunRecord
 from slidesparse_bench.store import JOURNAL, Store, list_runs
+from slidesparse_bench.telemetry import mean_power_w
 
 ARMS = {"warm": "cell", "engine": "engine", "cell": "cell", "again": "engine", "fixed": "engine"}
 """The isolation of each arm."""
@@ -222,7 +223,7 @@ def _proof(cell_id: str, cell: CellRecord) -> list[str]:
         str(seen.steps),
         str(metrics.iterations),
         metrics.kernel,
-        _number(metrics.power_w_mean, ".0f"),
+        _number(mean_power_w(metrics), ".0f"),
         _number(metrics.sm_clock_mhz_mean, ".0f"),
         _number(metrics.achieved_tflops, ".3g"),
         _number(metrics.roofline_fraction, ".3f"),

@@ -4,21 +4,26 @@
 
 RUN is a run folder whose prefill cells of the model at M were measured with `profile_iterations`. A step
 is its median time; its GEMMs are the kernels of the decoder layers' products in the steps that the
-same process ran under a profiler, so that both have the clocks of the same load. What remains is the
-rest: attention, norms, quantization, scales, the host. The rest that all backends share is the
-smallest that any dense one shows:
+same process ran under a profiler. What remains is the rest: attention, norms, quantization, scales, the
+host. The rest that all backends share is the smallest that any dense one shows:
 
     rest     = min over dense backends of (step - GEMMs)
     ceiling  = GEMMs of the backend + rest
     reached  = ceiling / step
 
 so a kernel of ours that adds work outside the GEMM, such as stretching, counts against it.
+
+Step and GEMMs do not have the same clock: the profiled steps follow a pause, after which a device at its
+power limit starts at a higher clock than it can keep. Measured rounds follow a pause, too, and begin with
+steps that are not counted (`Round.lead`): how far as many of them as were profiled are from the median is
+the error of the GEMMs by the clock, and bounds that of `reached`.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import statistics
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,36 +33,59 @@ from slidesparse_bench.records import Attempt, CellRecord
 from slidesparse_bench.report import gpu_names
 from slidesparse_bench.step_kernels import read_step_kernels
 from slidesparse_bench.store import Store
-from slidesparse_bench.wire import write_text
+from slidesparse_bench.wire import RESULT, Result, Round, decode, read_json, write_text
 
 DENSE = ("cutlass", "cublaslt")
 REFERENCE = "cublaslt"
+OWN_REST, LESS_REST = "[1]", "[2]"
+MEANING = (
+    "The ceiling of a backend is a step of its own GEMMs and of the smallest rest (step less GEMMs) that "
+    "a dense backend of the same format shows; `reached` is that ceiling over the step. "
+    f"{OWN_REST} marks the backend whose rest it is, which reaches 100 % by construction, and {LESS_REST} "
+    "one that has less rest than it and so goes above 100 %."
+)
 
 
 @dataclass(frozen=True)
 class Times:
-    """A step of one backend, and the GEMMs of its layers, in ms."""
+    """A step of one backend, and the GEMMs of its layers, in ms.
+
+    `after_pause` holds for each round the mean time of its first steps, as many as were profiled, over
+    the median step.
+    """
 
     step_ms: float
     gemm_ms: float
+    after_pause: tuple[float, ...] = ()
+
+    @property
+    def rest_ms(self) -> float:
+        return self.step_ms - self.gemm_ms
 
 
 @dataclass(frozen=True)
 class Reached:
     """One backend: times in ms, `share` of the ceiling, speed-ups of its step over dense ones.
 
-    `over_reference` is None where the run has no step of the reference.
+    `mark` is `OWN_REST`, `LESS_REST` or empty; `over_reference` is None where the run has no step of
+    the reference.
     """
 
     label: str
     times: Times
     ceiling_ms: float
+    mark: str
     over_reference: float | None
     over_best_dense: float
 
     @property
     def share(self) -> float:
         return self.ceiling_ms / self.times.step_ms
+
+    @property
+    def shown(self) -> str:
+        """`99.1%`, `100.0% [1]`."""
+        return f"{self.share:.1%} {self.mark}".rstrip()
 
 
 def main() -> None:
@@ -77,20 +105,39 @@ def page(store: Store, model: str, m: int) -> str:
     """The whole text."""
     cells = prefill_cells(store, model, m)
     where = ", ".join(devices(store, cells)) or "unknown device"
+    known = {
+        cell: times for cell, record in cells.items() if (times := times_of(store, cell, record))
+    }
     lines = [
         f"# Prefill of {model} at M = {m}: how close to what the GEMMs allow",
         "",
-        f"{where}; medians of the steps, GEMMs by the profiler in the same process.",
+        f"{where}; medians of the steps, GEMMs by the profiler in the same process. {MEANING}",
         "",
+        *clocks(known.values()),
     ]
     for quantization in Quantization:
-        times = {
-            cell.backend_label: known
-            for cell, record in cells.items()
-            if cell.quantization == quantization and (known := times_of(store, cell, record))
+        of_it = {
+            cell.backend_label: times
+            for cell, times in known.items()
+            if cell.quantization == quantization
         }
-        lines += section(quantization, reached(times))
+        lines += section(quantization, reached(of_it))
     return "\n".join(lines)
+
+
+def clocks(known: Iterable[Times]) -> list[str]:
+    """How far apart the clocks of GEMMs and steps can move `reached`; empty without rounds on record."""
+    shares = [share for times in known for share in times.after_pause]
+    if not shares:
+        return []
+    points = 100 * (max(1.0, *shares) - min(1.0, *shares))
+    text = (
+        "The profiled steps follow a pause, after which a device at its power limit is faster for about "
+        f"a second. As many steps at the beginning of a measured round took {min(shares):.1%} to "
+        f"{max(shares):.1%} of the median: the GEMMs are known no better than that, and two values of "
+        f"`reached` less than {points:.1f} points apart are not told apart."
+    )
+    return [text, ""]
 
 
 def prefill_cells(store: Store, model: str, m: int) -> dict[Cell, CellRecord]:
@@ -121,11 +168,29 @@ def devices(store: Store, cells: Mapping[Cell, CellRecord]) -> list[str]:
 def times_of(store: Store, cell: Cell, record: CellRecord) -> Times | None:
     """None without a profile, or without step times."""
     attempt = newest(record)
-    kernels = read_step_kernels(store.attempt_folder(cell.id, attempt.n))
+    folder = store.attempt_folder(cell.id, attempt.n)
+    kernels = read_step_kernels(folder)
     if kernels is None or attempt.metrics is None or attempt.metrics.step_time_ms is None:
         return None
+    step_ms = attempt.metrics.step_time_ms.median
     layers = find_architecture(cell.model).num_hidden_layers
-    return Times(attempt.metrics.step_time_ms.median, kernels.linear_ms(layers))
+    after = after_pause(rounds_of(folder), kernels.iterations, step_ms)
+    return Times(step_ms, kernels.linear_ms(layers), after)
+
+
+def rounds_of(folder: Path) -> list[Round]:
+    """The measured rounds of an attempt; none where its result is not there."""
+    path = folder / RESULT
+    return decode(Result, read_json(path)).rounds if path.exists() else []
+
+
+def after_pause(rounds: Iterable[Round], count: int, step_ms: float) -> tuple[float, ...]:
+    """Of each round the mean time of its first `count` steps over the median step."""
+    return tuple(
+        statistics.fmean(step.time_ms for step in each.steps[:count]) / step_ms
+        for each in rounds
+        if len(each.steps) >= count
+    )
 
 
 def reached(times: Mapping[str, Times]) -> list[Reached]:
@@ -133,7 +198,7 @@ def reached(times: Mapping[str, Times]) -> list[Reached]:
     dense = [times[label] for label in DENSE if label in times]
     if not dense:
         return []
-    rest_ms = min(each.step_ms - each.gemm_ms for each in dense)
+    rest_ms = min(each.rest_ms for each in dense)
     best_ms = min(each.step_ms for each in dense)
     reference = times.get(REFERENCE)
     return [
@@ -141,11 +206,19 @@ def reached(times: Mapping[str, Times]) -> list[Reached]:
             label,
             each,
             each.gemm_ms + rest_ms,
+            mark_of(label, each, rest_ms),
             reference.step_ms / each.step_ms if reference else None,
             best_ms / each.step_ms,
         )
         for label, each in times.items()
     ]
+
+
+def mark_of(label: str, times: Times, rest_ms: float) -> str:
+    """What is to be said of a backend with that rest beside the one that counts."""
+    if label in DENSE and times.rest_ms == rest_ms:
+        return OWN_REST
+    return LESS_REST if times.rest_ms < rest_ms else ""
 
 
 def section(quantization: Quantization, rows: list[Reached]) -> list[str]:
@@ -155,7 +228,7 @@ def section(quantization: Quantization, rows: list[Reached]) -> list[str]:
     heads = f"backend | step, ms | GEMMs, ms | ceiling, ms | reached | over {REFERENCE}"
     lines = [
         f"| {row.label} | {row.times.step_ms:.2f} | {row.times.gemm_ms:.2f} | {row.ceiling_ms:.2f} | "
-        f"{row.share:.1%} | {quotient(row.over_reference)} | {row.over_best_dense:.2f} |"
+        f"{row.shown} | {quotient(row.over_reference)} | {row.over_best_dense:.2f} |"
         for row in rows
     ]
     head = [f"| {heads} | over the best dense |", "|:--|--:|--:|--:|--:|--:|--:|"]

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 from slidesparse_bench import __version__
 from slidesparse_bench.errors import UsageError
 from slidesparse_bench.records import RunRecord
-from slidesparse_bench.redact import redact, redact_json
+from slidesparse_bench.redact import redact, redact_json, redact_yaml
 from slidesparse_bench.step_kernels import STEP_KERNELS
 from slidesparse_bench.store import ENVIRONMENT, JOURNAL, MATRIX, PLAN, RESULTS, STATUS, Store
 from slidesparse_bench.units import MIB
@@ -247,6 +247,8 @@ def _clean(name: str, raw: bytes) -> bytes:
         text = _clean_json(text, indent=1)
     elif name.endswith(".jsonl"):
         text = "\n".join(_clean_json(line) for line in text.split("\n"))
+    elif name.endswith(".yaml"):
+        text = redact_yaml(text)
     else:
         text = redact(text)
     return text.encode("utf-8", "surrogateescape")

@@ -20,7 +20,7 @@ from slidesparse_bench.cell import Cell
 from slidesparse_bench.device import Device
 from slidesparse_bench.engine_groups import shared_args
 from slidesparse_bench.engine_run import Try
-from slidesparse_bench.errors import HarnessVerdict
+from slidesparse_bench.errors import DISK_FULL, HarnessVerdict
 from slidesparse_bench.executors import Executor, Order
 from slidesparse_bench.failures import classify
 from slidesparse_bench.feasibility import DEFAULT_UTILIZATION
@@ -105,7 +105,12 @@ class Campaign:
         cells = self.store.record.cells.values()
         finished = not errors and all(cell.state.is_done for cell in cells)
         state = RunState.FINISHED if finished else RunState.INTERRUPTED
-        self.store.append({"event": "run_state", "state": state})
+        try:
+            self.store.append({"event": "run_state", "state": state})
+        except OSError as error:
+            if error.errno not in DISK_FULL:
+                raise
+            self.pause(f"the disk is full ({error})")
         if errors:
             raise errors[0]
 

@@ -17,10 +17,11 @@ RECORD = "slidesparse.json"
 class ConversionRequest:
     """One checkpoint to convert.
 
-    `source` is what the user called it, `folder` where it lies and `out` where the result goes,
-    both absolute. The file names are those of `folder` itself: `weight_files` are safetensors,
-    `other_files` are copied, `left_out` are not. `replace` allows to replace a folder that has a
-    `slidesparse.json`.
+    `source` is what the record is to call it, `folder` where it lies and `out` where the result
+    goes, both absolute. The file names are those of `folder` itself: `weight_files` are
+    safetensors, `other_files` are copied, `left_out` are not. `weight_map` is that of the index,
+    from names of tensors to names of files; empty where there is no index. `replace` allows to
+    replace a folder that has a `slidesparse.json`.
     """
 
     source: str
@@ -31,6 +32,7 @@ class ConversionRequest:
     weight_files: list[str]
     other_files: list[str]
     left_out: list[str]
+    weight_map: dict[str, str]
     replace: bool
     schema_version: int = SCHEMA_VERSION
 
@@ -58,7 +60,7 @@ class PrunedWeight:
     """One weight `[n, k]`: shares of zeros, and what pruning took from it.
 
     `norm` is the Frobenius norm of the weight times its scales, before; `norm_lost` is that of what
-    was set to zero, as a share of it.
+    was set to zero, as a share of it. Both are None where the scales could not be read.
     """
 
     name: str
@@ -66,16 +68,21 @@ class PrunedWeight:
     k: int
     zeros_before: float
     zeros: float
-    norm: float
-    norm_lost: float
+    norm: float | None
+    norm_lost: float | None
 
 
 @dataclass(frozen=True)
 class Converted:
     """`slidesparse.json`.
 
-    `zeros` and `norm_lost` are of all pruned weights together. `not_pruned` are 8-bit weights that
-    stayed as they were, `left_out` files and folders of the source that were not copied.
+    It lies in a folder that may be published, so it names no place of the machine: `source` is a
+    Hub id, or the name of a folder without the way to it; the sha256 of `files` say for certain
+    what it was.
+
+    `zeros` are of all pruned weights together, and `norm_lost` of those whose norm is known (None:
+    of none). `not_pruned` are 8-bit weights that stayed as they were, `left_out` files and folders
+    of the source that were not copied.
     """
 
     source: str
@@ -83,7 +90,7 @@ class Converted:
     quantization: Quantization
     slidesparse_bench: str
     zeros: float
-    norm_lost: float
+    norm_lost: float | None
     warnings: list[str]
     weights: list[PrunedWeight]
     not_pruned: list[str]

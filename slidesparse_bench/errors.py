@@ -18,9 +18,13 @@ never stops a run; anything else is ours and stays a traceback.
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""`errno` of an OSError: no space, no quota, or no larger file is allowed (`ulimit -f`)."""
 
 
 class ExitCode(IntEnum):

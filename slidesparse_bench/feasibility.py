@@ -150,6 +150,11 @@ def _judge(
     """A budget (CPU) is exact arithmetic: no margin, and nothing is taken outside it."""
     sentence = _sentence(need, demand, limit)
     most = limit.at(limit.top)
+    if need.loading > most:
+        return FitVerdict.DOES_NOT_FIT, (
+            f"{sentence}; before the weights are packed they take {format_gib(need.loading)}, and even "
+            f"{limit.top:g} of {format_gib(limit.memory)} is {format_gib(most)}"
+        )
     if need.certain > most:
         return FitVerdict.DOES_NOT_FIT, (
             f"{sentence}; {format_gib(need.certain)} of the need are certain, and even "

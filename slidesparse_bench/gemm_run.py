@@ -1,7 +1,8 @@
 """Measuring the rows of `slidesparse gemm` in processes of their own, as many as it takes.
 
 A CUDA error such as an illegal access makes a process useless for whatever comes after it. Its
-program ends then, the task that caused it is failed, and another program does the rest.
+program ends then, the task that caused it is failed, and another program does the rest. A disk that
+takes no more ends the measurement and fails nothing.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from slidesparse_bench.device import Device
 from slidesparse_bench.errors import NothingToRun
 from slidesparse_bench.gemm_wire import (
     EXIT_DEVICE_LOST,
+    EXIT_NOT_WRITTEN,
     LINES,
     LOG,
+    NOT_WRITTEN,
     REQUEST,
     Facts,
     GemmRequest,
@@ -49,6 +52,9 @@ class GemmRun:
         cold: see `GemmRequest`.
         program: the command that gets the path of the request.
         on_row: called with every new row.
+
+    `cannot_write` says why the measurement ended before its time: the folder, or a cache of the
+    program, takes no more. It is empty otherwise.
     """
 
     def __init__(
@@ -67,26 +73,42 @@ class GemmRun:
         self._begun: Task | None = None
         self._programs = self._read = 0
         self.facts: Facts | None = None
+        self.cannot_write = ""
 
     def measure(self, tasks: Sequence[Task], stop: threading.Event) -> dict[Task, Row]:
-        """Rows by task; what is missing was interrupted.
+        """Rows by task; what is missing was interrupted, or `cannot_write` says why.
 
         Raises:
-            NothingToRun: the program ended before its first task, or runs on another device.
+            NothingToRun: the program ended before its first task, or runs on another device, or
+                nothing can be written.
         """
         left = list(tasks)
-        while left and not stop.is_set():
-            ending = self._run(left, stop)
+        while left and not stop.is_set() and self._has_asked(left):
+            ending = self._run(stop)
             self._judge(left, ending)
             left = [task for task in left if task not in self._done]
+        if self.cannot_write and not self._done:
+            raise NothingToRun(
+                f"{self._folder}: {self.cannot_write}; free some space, or name another folder "
+                "with --out"
+            )
         return dict(self._done)
 
-    def _run(self, tasks: list[Task], stop: threading.Event) -> Ending:
-        self._begun = None
+    def _has_asked(self, tasks: list[Task]) -> bool:
+        """Write the request of the next program, unless nothing can be written any more."""
+        if self.cannot_write:
+            return False
         self._programs += 1
-        append_line(self._folder / LINES, program=self._programs)
         request = GemmRequest(tasks, self._device.facts.kind.value, self._seed, self._cold)
-        write_json(self._folder / REQUEST, request)
+        try:
+            append_line(self._folder / LINES, program=self._programs)
+            write_json(self._folder / REQUEST, request)
+        except OSError as error:
+            self.cannot_write = error.strerror or str(error)
+        return not self.cannot_write
+
+    def _run(self, stop: threading.Event) -> Ending:
+        self._begun = None
         ending = launch(
             [*self._program, str((self._folder / REQUEST).absolute())],
             log=self._folder / LOG,
@@ -117,6 +139,9 @@ class GemmRun:
         missing = [task for task in tasks if task not in self._done]
         if ending.kind is EndingKind.INTERRUPTED or not missing:
             return
+        if ending.exit_code == EXIT_NOT_WRITTEN:
+            self.cannot_write = self._not_written()
+            return
         if self._begun is None and not self._done:
             raise NothingToRun(
                 f"the program that measures GEMMs could not start on {self._device.label} "
@@ -136,13 +161,22 @@ class GemmRun:
         self._done[task] = row
         self._on_row(row)
 
+    def _not_written(self) -> str:
+        line = self._last_line()
+        told = line.removeprefix(NOT_WRITTEN)
+        return told if told != line else "the disk is full, or cannot be written"
+
     def _last_words(self) -> str:
+        line = self._last_line()
+        return f": {line}" if line else ""
+
+    def _last_line(self) -> str:
         try:
             text = (self._folder / LOG).read_text(encoding="utf-8", errors="replace")
         except OSError:
             return ""
         lines = text.strip().splitlines()
-        return f": {lines[-1].strip()}" if lines else ""
+        return lines[-1].strip() if lines else ""
 
 
 def _how(ending: Ending) -> str:
@@ -154,11 +188,11 @@ def with_results(planned: Sequence[Row], done: dict[Task, Row]) -> list[Row]:
     return [done.get(row.task, row) for row in planned]
 
 
-def interrupted(planned: Sequence[Row]) -> list[Row]:
-    """Rows that were never begun say so."""
+def interrupted(planned: Sequence[Row], cannot_write: str = "") -> list[Row]:
+    """Rows that have no result say why; `cannot_write` is that of `GemmRun`."""
+    reason = "interrupted before it was measured"
+    if cannot_write:
+        reason = f"not on record: {cannot_write}"
     return [
-        replace(row, reason="interrupted before it was measured")
-        if row.state is RowState.PENDING
-        else row
-        for row in planned
+        replace(row, reason=reason) if row.state is RowState.PENDING else row for row in planned
     ]

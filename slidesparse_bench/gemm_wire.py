@@ -26,6 +26,10 @@ DENSE = ("cublaslt", "cutlass", TORCH)
 """What every sparse GEMM is compared with, whether it was asked for or not."""
 EXIT_DEVICE_LOST = 7
 """Exit code of the program when an error has made its CUDA context unusable."""
+EXIT_NOT_WRITTEN = 8
+"""Exit code of the program when it cannot write what it measures, as on a full disk."""
+NOT_WRITTEN = "slidesparse: cannot write: "
+"""How the last line of its log begins then, if there was room for it."""
 
 
 class RowState(StrEnum):

@@ -7,14 +7,18 @@ seen stands here, so that "does not fit" stays certain.
 
 Peak rates are the vendor's, without sparsity (half of a data sheet's figure "with sparsity"). FP8
 and BF16 with accumulation in float32, as vLLM's kernels do: GeForce cards run FP8 at half the rate
-then, and 16 bit too, while INT8 is whole. Clocks are those of the document, which a card may exceed.
+then, and 16 bit too, while INT8 is whole. Clocks are those of the document, which a card may exceed;
+`peak_clock_mhz` is the one that the rates follow from, SMs x operations per SM and clock x clock, where
+it is known: an H200 has 132 SMs of 8192 8-bit operations, which is 1979 TOP/s at 1830 MHz.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from slidesparse_bench.backends import DeviceFacts, DeviceKind
 from slidesparse_bench.errors import UsageError
@@ -34,6 +38,7 @@ class KnownDevice:
     compute_capability: tuple[int, int]
     source: str
     peaks: Peaks | None = None
+    peak_clock_mhz: int | None = None
 
     @property
     def facts(self) -> DeviceFacts:
@@ -48,7 +53,7 @@ _RTX_BLACKWELL = "NVIDIA RTX Blackwell GPU Architecture white paper V1.1, append
 _A100 = "NVIDIA A100 Tensor Core GPU data sheet"
 _H100 = "NVIDIA H100 Tensor Core GPU data sheet"
 
-# Peaks: INT8, FP8 and BF16 in 10^12 operations per second, memory in TB/s, source.
+# Peaks: INT8, FP8 and BF16 in 10^12 operations per second, memory in TB/s, source. Then their clock.
 KNOWN_DEVICES: tuple[KnownDevice, ...] = (
     KnownDevice(
         "NVIDIA GeForce RTX 3090",
@@ -56,6 +61,7 @@ KNOWN_DEVICES: tuple[KnownDevice, ...] = (
         (8, 6),
         _TORCH,
         Peaks(284.0, None, 71.0, 0.936, _GA102),
+        1695,
     ),
     KnownDevice(
         "NVIDIA GeForce RTX 4090",
@@ -63,6 +69,7 @@ KNOWN_DEVICES: tuple[KnownDevice, ...] = (
         (8, 9),
         "public SlideSparse logs (WSL2, driver 581.80); Linux drivers show 24080 to 24217",
         Peaks(660.6, 330.3, 165.2, 1.008, _ADA),
+        2520,
     ),
     KnownDevice(
         "NVIDIA GeForce RTX 5080",
@@ -70,6 +77,7 @@ KNOWN_DEVICES: tuple[KnownDevice, ...] = (
         (12, 0),
         "public SlideSparse logs",
         Peaks(450.2, 225.1, 112.6, 0.960, _RTX_BLACKWELL),
+        2617,
     ),
     KnownDevice(
         "NVIDIA GeForce RTX 5090",
@@ -77,9 +85,15 @@ KNOWN_DEVICES: tuple[KnownDevice, ...] = (
         (12, 0),
         _TORCH,
         Peaks(838.0, 419.0, 209.5, 1.792, _RTX_BLACKWELL),
+        2407,
     ),
     KnownDevice(
-        "NVIDIA A100-PCIE-40GB", 40377, (8, 0), _TORCH, Peaks(624.0, None, 312.0, 1.555, _A100)
+        "NVIDIA A100-PCIE-40GB",
+        40377,
+        (8, 0),
+        _TORCH,
+        Peaks(624.0, None, 312.0, 1.555, _A100),
+        1410,
     ),
     KnownDevice(
         "NVIDIA A100-SXM4-40GB",
@@ -87,18 +101,39 @@ KNOWN_DEVICES: tuple[KnownDevice, ...] = (
         (8, 0),
         "deviceQuery, bottlerocket PR 3873",
         Peaks(624.0, None, 312.0, 1.555, _A100),
+        1410,
     ),
     KnownDevice(
-        "NVIDIA A100 80GB PCIe", 81154, (8, 0), _TORCH, Peaks(624.0, None, 312.0, 1.935, _A100)
+        "NVIDIA A100 80GB PCIe",
+        81154,
+        (8, 0),
+        _TORCH,
+        Peaks(624.0, None, 312.0, 1.935, _A100),
+        1410,
     ),
     KnownDevice(
-        "NVIDIA A100-SXM4-80GB", 81153, (8, 0), _TORCH, Peaks(624.0, None, 312.0, 2.039, _A100)
+        "NVIDIA A100-SXM4-80GB",
+        81153,
+        (8, 0),
+        _TORCH,
+        Peaks(624.0, None, 312.0, 2.039, _A100),
+        1410,
     ),
     KnownDevice(
-        "NVIDIA H100 PCIe", 81008, (9, 0), _TORCH, Peaks(1513.0, 1513.0, 756.5, 2.0, _H100)
+        "NVIDIA H100 PCIe",
+        81008,
+        (9, 0),
+        _TORCH,
+        Peaks(1513.0, 1513.0, 756.5, 2.0, _H100),
+        1620,
     ),
     KnownDevice(
-        "NVIDIA H100 80GB HBM3", 81090, (9, 0), _TORCH, Peaks(1979.0, 1979.0, 989.5, 3.35, _H100)
+        "NVIDIA H100 80GB HBM3",
+        81090,
+        (9, 0),
+        _TORCH,
+        Peaks(1979.0, 1979.0, 989.5, 3.35, _H100),
+        1830,
     ),
     KnownDevice(
         "NVIDIA H200",
@@ -106,6 +141,7 @@ KNOWN_DEVICES: tuple[KnownDevice, ...] = (
         (9, 0),
         "out-of-memory messages in public logs",
         Peaks(1979.0, 1979.0, 989.5, 4.8, "NVIDIA H200 Tensor Core GPU data sheet"),
+        1830,
     ),
     KnownDevice(
         "NVIDIA B200",
@@ -149,6 +185,16 @@ KNOWN_DEVICES: tuple[KnownDevice, ...] = (
 def published_peaks(name: str) -> Peaks | None:
     """The vendor's peak rates of exactly this GPU; None for another, a MIG instance included."""
     return next((known.peaks for known in KNOWN_DEVICES if known.name == name), None)
+
+
+def clock_of_rates(rates: Mapping[str, Any]) -> int | None:
+    """The SM clock, in MHz, at which a vendor's rates of arithmetic hold.
+
+    `rates` are `Peaks` as a run has them on record (`environment.json`). None where they were measured
+    or no clock is known.
+    """
+    published = (each for each in KNOWN_DEVICES if each.peaks and asdict(each.peaks) == rates)
+    return next((each.peak_clock_mhz for each in published), None)
 
 
 def find_device(name: str) -> DeviceFacts:

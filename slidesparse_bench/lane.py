@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from slidesparse_bench.cell import Cell
 from slidesparse_bench.device import Device
 from slidesparse_bench.engine_groups import halves
 from slidesparse_bench.engine_run import EngineRun, Served, Try
+from slidesparse_bench.errors import DISK_FULL
 from slidesparse_bench.records import CellState, Failure, Verdict
 from slidesparse_bench.retry import Decision, decide
 from slidesparse_bench.wire import Phase
@@ -50,7 +50,7 @@ class Lane(threading.Thread):
                 finally:
                     self._campaign.queue.done(work)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno not in DISK_FULL:
                 self._give_way(error)
                 return
             self._campaign.pause(f"{ENDS_RUN['disk_full']} ({error})")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slidesparse_bench.backends import DeviceFacts, DeviceKind
-from slidesparse_bench.cell import Cell, Quantization, Workload
+from slidesparse_bench.cell import Cell, Quantization, Sparsity, Workload
 from slidesparse_bench.models.catalog import UNQUANTIZED_BYTES, Architecture
 from slidesparse_bench.units import GIB
 
@@ -86,7 +86,8 @@ class MemoryNeed:
 
     `certain` is the part that no version and no kernel can avoid; `certain_to_start` the same
     with the smallest KV cache that vLLM accepts; `transient` what may be taken outside the share
-    that `gpu_memory_utilization` reserves.
+    that `gpu_memory_utilization` reserves; `loading` what is there at most before weights are packed,
+    which is certain too.
     """
 
     weights: int
@@ -96,6 +97,7 @@ class MemoryNeed:
     certain: int
     certain_to_start: int
     transient: int
+    loading: int = 0
 
     @property
     def total(self) -> int:
@@ -140,12 +142,14 @@ def stretched_elements(cell: Cell, architecture: Architecture) -> int:
     """Elements of all linear weights, k stretched by the sliding windows and padded to 32."""
     if cell.sparsity is None:
         return architecture.linear_parameters
-    group = cell.sparsity.group
     per_layer = sum(
-        linear.n * math.ceil(linear.k * 2 * (group - 2) / (group * 32)) * 32
-        for linear in architecture.layer_linears
+        linear.n * _stretched_k(linear.k, cell.sparsity) for linear in architecture.layer_linears
     )
     return architecture.num_hidden_layers * per_layer
+
+
+def _stretched_k(k: int, sparsity: Sparsity) -> int:
+    return math.ceil(k * 2 * (sparsity.group - 2) / (sparsity.group * 32)) * 32
 
 
 def gate_up_bytes(architecture: Architecture, demand: Demand) -> int:
@@ -187,6 +191,7 @@ def memory_need(
         certain=max(least + kv_cache, loading),
         certain_to_start=max(least + kv_to_start, loading),
         transient=overhead + gate_up,
+        loading=loading,
     )
 
 
@@ -217,9 +222,20 @@ def _step_bytes(cell: Cell, gate_up: int, hidden: int) -> int:
 
 
 def _loading_bytes(cell: Cell, shard: Architecture, demand: Demand) -> int:
-    if not demand.stretched_while_loading:
+    """The most there is before everything is packed; 0 where packing takes nothing.
+
+    vLLM loads the whole dense model before any kernel may touch a weight. Ours then packs one layer
+    after the other: beside it stand its pruned copy and the stretched one.
+    """
+    if cell.sparsity is None:
         return 0
-    return shard.unquantized_bytes + stretched_elements(cell, shard)
+    if demand.stretched_while_loading:
+        return shard.unquantized_bytes + stretched_elements(cell, shard)
+    copies = max(
+        linear.n * (linear.k + _stretched_k(linear.k, cell.sparsity))
+        for linear in shard.layer_linears
+    )
+    return shard.unquantized_bytes + shard.linear_parameters + copies
 
 
 def _overhead_bytes(engine_args: dict[str, Any]) -> int:

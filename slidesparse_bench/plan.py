@@ -143,13 +143,20 @@ def engine_groups(
     else:
         parts = groups(candidates, at_least=lanes)
     return [
-        EngineGroup([cell.id for cell in part], START_UP_S[kind] + _measure_s(part, kind))
+        EngineGroup([cell.id for cell in part], START_UP_S[kind] + _measure_s(part, matrix, kind))
         for part in parts
     ]
 
 
-def _measure_s(cells: Iterable[Cell], kind: DeviceKind) -> float:
-    return 0.0 if kind is DeviceKind.FAKE else sum(MEASURE_S[cell.stage] for cell in cells)
+def _measure_s(cells: Iterable[Cell], matrix: Matrix, kind: DeviceKind) -> float:
+    """What the matrix asks of a cell, and never less than cells took (`MEASURE_S`)."""
+    if kind is DeviceKind.FAKE:
+        return 0.0
+    asked = {cell: matrix.measurement_for(cell) for cell in cells}
+    return sum(
+        max(MEASURE_S[cell.stage], each.min_warmup_s + each.lead_in_s + each.min_measure_s)
+        for cell, each in asked.items()
+    )
 
 
 def will_run(cell: PlannedCell, infeasible: str) -> bool:
@@ -263,5 +270,5 @@ def _plan_cell(
         memory_gib=prediction.memory,
         warnings=[*prediction.warnings, *([source.missing] if source.missing else [])],
         engine_args=arguments,
-        estimate_s=START_UP_S[device.kind] + _measure_s([cell], device.kind),
+        estimate_s=START_UP_S[device.kind] + _measure_s([cell], matrix, device.kind),
     )

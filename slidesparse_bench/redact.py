@@ -17,10 +17,12 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 REDACTED = "<redacted>"
 
@@ -131,17 +133,57 @@ def redact_value(name: str, value: str, owner: Owner | None = None) -> str:
 
 
 def redact_json(value: Any, owner: Owner | None = None, name: str = "") -> Any:
-    """The same for a tree of JSON values; keys, numbers and the shape stay.
+    """The same for a tree of JSON values; keys and the shape stay, and numbers but secret ones.
 
-    `name` is the key that the value stands under.
+    `name` is the key that the value stands under. Under a secret one everything is secret.
     """
     if isinstance(value, str):
         return redact_value(name, value, owner)
     if isinstance(value, Mapping):
-        return {key: redact_json(item, owner, str(key)) for key, item in value.items()}
+        inherited = name if _SECRET_NAME.search(name) else ""
+        return {key: redact_json(item, owner, inherited or str(key)) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [redact_json(item, owner, name) for item in value]
-    return value
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return redact_value(name, str(value), owner) if is_number and _hides(name, value) else value
+
+
+def _hides(name: str, number: float) -> bool:
+    return _SECRET_NAME.search(name) is not None and not _is_no_secret(name, str(number))
+
+
+def redact_yaml(text: str, owner: Owner | None = None) -> str:
+    """The same for a YAML file, whose values are found however they are written.
+
+    Comments, order and lines stay. What is no YAML is taken as any other text.
+    """
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError:
+        return redact(text, owner)
+    for begin, end in sorted(_secret_spans(root, set()), reverse=True):
+        written = text[begin:end]
+        kept = len(written.rstrip())
+        lines = "\n" * written[:kept].count("\n")
+        text = f"{text[:begin]}{REDACTED}{lines}{written[kept:]}{text[end:]}"
+    return redact(text, owner)
+
+
+def _secret_spans(node: yaml.Node | None, seen: set[int]) -> Iterator[tuple[int, int]]:
+    """Where in the text the values of secret keys stand; an anchor may lead back to its own parent."""
+    if not isinstance(node, yaml.CollectionNode) or id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _secret_spans(item, seen)
+        return
+    for key, value in node.value:
+        name = key.value if isinstance(key, yaml.ScalarNode) else ""
+        if not _SECRET_NAME.search(name):
+            yield from _secret_spans(value, seen)
+        elif not isinstance(value, yaml.ScalarNode) or not _is_no_secret(name, value.value):
+            yield value.start_mark.index, value.end_mark.index
 
 
 def redact_command(arguments: list[str], owner: Owner | None = None) -> list[str]:

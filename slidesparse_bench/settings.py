@@ -18,6 +18,9 @@ def _require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
+LEAST_PRECISION = 1e-6
+
+
 @dataclass(frozen=True)
 class Measurement:
     """When to stop measuring.
@@ -44,7 +47,10 @@ class Measurement:
     profile_iterations: int = 0
 
     def __post_init__(self) -> None:
-        _require(0 < self.precision < 1, "precision is a share, above 0 and below 1 (0.01 = 1 %)")
+        _require(
+            LEAST_PRECISION <= self.precision < 1,
+            f"precision is a share, from {LEAST_PRECISION:g} to below 1 (0.01 = 1 %)",
+        )
         _require(self.min_iterations >= 2, "min_iterations must be at least 2")
         _require(self.max_warmup_iterations >= 1, "max_warmup_iterations must be at least 1")
         for name in ("min_warmup_s", "lead_in_s", "min_measure_s"):

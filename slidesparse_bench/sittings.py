@@ -12,6 +12,7 @@ OF_SITTING = ("gpus", "cpu", "platform", "python")
 """Of `machine_facts()`: a power limit or a kernel can change from one day to the next."""
 CODE_SHOWN = 12
 """Digits of the SHA-256 of this program's modules that are enough to tell two apart."""
+_UNRECORDED = "not recorded"
 _TOLD_OTHERWISE = ("index", "driver", "cuda_driver", "memory_gib")
 
 
@@ -37,11 +38,13 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What changed between two sittings and can move a number, in words; [] when nothing did.
 
     What one of both did not record is not compared: another version of this program may look at
-    more distributions and variables.
+    more distributions and variables. The code is: who records it is not who did not.
     """
     old, new = _facts(before), _facts(now)
     if old.get("code") and old.get("code") == new.get("code"):
         old.pop("commit", None)  # of something else in the checkout
+    if "code" in {*old, *new}:
+        old, new = {"code": _UNRECORDED, **old}, {"code": _UNRECORDED, **new}
     told = [_change(name, old[name], new[name]) for name in old if name in new]
     same_lists = before.get("environment") is not None and old.get("slidesparse-bench") == new.get(
         "slidesparse-bench"

@@ -24,12 +24,20 @@ def t95(degrees_of_freedom: int) -> float:
     return 1.95996 + 2.3722 / degrees_of_freedom + 2.8 / degrees_of_freedom**2
 
 
-def spread(series: Sequence[Sequence[float]]) -> Spread:
+LEAST_STEPS = 3
+BATCHES, LEAST_IN_BATCH = 8, 4
+"""Into so many parts steps are divided in time, of so many steps at least."""
+
+
+def spread(series: Sequence[Sequence[float]], *, grows: bool = False) -> Spread:
     """Summarize step times of one or more sequences (one per iteration or round).
 
-    The interval is that of the mean. A decode step grows with its KV cache, the same way in each
-    iteration, so a straight line over the position is taken out before the scatter is measured;
-    neighbouring steps are not independent, so the lag-1 autocorrelation widens the interval.
+    The interval is that of the mean, the wider one of two: by the scatter of the steps, widened by
+    their lag-1 autocorrelation, since neighbours are not independent; and Student's over the means of
+    parts, because what changes more slowly than from step to step cannot be seen in neighbours.
+
+    `grows`: a decode step grows with its KV cache, the same way in each sequence. So a straight line
+    over the position is no scatter, and the parts are the sequences. Elsewhere a line is a drift.
     """
     values = [value for sequence in series for value in sequence]
     ordered = sorted(values)
@@ -38,7 +46,7 @@ def spread(series: Sequence[Sequence[float]]) -> Spread:
         median=statistics.median(values),
         p05=_quantile(ordered, 0.05),
         p95=_quantile(ordered, 0.95),
-        ci95_half_width=_half_width(series),
+        ci95_half_width=_half_width(series, grows=grows),
     )
 
 
@@ -46,38 +54,64 @@ FAR = 3.0
 """Tukey's far-out fence: this many interquartile ranges beyond the quartiles."""
 
 
-def outlier_count(series: Sequence[Sequence[float]]) -> int:
-    """How many values are far from the others, a straight line over the position taken out.
+def outlier_count(series: Sequence[Sequence[float]], *, grows: bool = False) -> int:
+    """How many values are far from the others; with `grows` a straight line is taken out.
 
     They are counted, never dropped: what happens to one step in a thousand happens to users too.
     """
-    ordered = sorted(value for sequence in _residuals(series) for value in sequence)
+    residuals = _residuals(series, grows=grows)
+    ordered = sorted(value for sequence in residuals for value in sequence)
     low, high = _quantile(ordered, 0.25), _quantile(ordered, 0.75)
     reach = FAR * (high - low)
     return sum(not low - reach <= value <= high + reach for value in ordered)
 
 
-def _half_width(series: Sequence[Sequence[float]]) -> float | None:
-    residuals = _residuals(series)
+def _half_width(series: Sequence[Sequence[float]], *, grows: bool) -> float | None:
+    within = _within(_residuals(series, grows=grows), lines=int(grows))
+    parts = _parts(series, grows=grows)
+    if within is None or (grows and len(parts) < 2):
+        return None
+    return max(within, _between(parts)) if parts else within
+
+
+def _parts(series: Sequence[Sequence[float]], *, grows: bool) -> list[float]:
+    """Means of parts that follow each other in time; none where there are too few steps."""
+    if grows:
+        return [statistics.fmean(sequence) for sequence in series if sequence]
+    values = [value for sequence in series for value in sequence]
+    count = min(BATCHES, len(values) // LEAST_IN_BATCH)
+    if count < 3:
+        return []
+    ends = [len(values) * number // count for number in range(count + 1)]
+    return [statistics.fmean(values[begin:end]) for begin, end in itertools.pairwise(ends)]
+
+
+def _between(parts: Sequence[float]) -> float:
+    return t95(len(parts) - 1) * statistics.stdev(parts) / math.sqrt(len(parts))
+
+
+def _within(residuals: Sequence[Sequence[float]], *, lines: int) -> float | None:
+    """By the scatter of single steps around their mean and so many straight lines."""
     count = sum(len(sequence) for sequence in residuals)
-    degrees = count - 2
-    if degrees < 1:
+    degrees = count - 1 - lines
+    if count < LEAST_STEPS:
         return None
     squares = sum(value * value for sequence in residuals for value in sequence)
     deviation = math.sqrt(squares / degrees)
     correlation = _lag1(residuals, squares, count)
     effective = count * (1 - correlation) / (1 + correlation)
-    return t95(max(1, math.floor(effective) - 2)) * deviation / math.sqrt(effective)
+    freedom = max(1, math.floor(effective) - 1 - lines)
+    return t95(freedom) * deviation / math.sqrt(effective)
 
 
-def _residuals(series: Sequence[Sequence[float]]) -> list[list[float]]:
+def _residuals(series: Sequence[Sequence[float]], *, grows: bool) -> list[list[float]]:
     points = [(i, value) for sequence in series for i, value in enumerate(sequence)]
     mean_i = statistics.fmean(i for i, _ in points)
     mean_value = statistics.fmean(value for _, value in points)
     variance = sum((i - mean_i) ** 2 for i, _ in points)
     slope = (
         sum((i - mean_i) * (value - mean_value) for i, value in points) / variance
-        if variance
+        if grows and variance
         else 0.0
     )
     return [

@@ -16,9 +16,14 @@ _GEMM = re.compile(r"gemm|nvjet|xmma|scaled_mm|device_kernel", re.IGNORECASE)
 template, `cutlass::device_kernel<...GemmUniversal...>`."""
 _ATTENTION = re.compile(r"flash|fmha|attention", re.IGNORECASE)
 """Kernels of attention are built of CUTLASS, too."""
+_CACHE_WRITE = "_and_cache"
+"""vLLM's `reshape_and_cache_flash` writes keys and values to the cache and computes no attention."""
 _QUANTIZATION = re.compile(r"quant", re.IGNORECASE)
 _FUSED = "triton_"
 """Inductor's names list what a kernel is fused of."""
+_CLAMP = "clamp"
+"""Quantization that Inductor fuses clamps to the range of 8 bits. "quant" in such a name proves nothing:
+INT8's `dynamic_scaled_int8_quant` is a kernel of its own and yet named by what is fused in front of it."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +37,16 @@ class KernelTime:
 
 @dataclass(frozen=True)
 class Parts:
-    """Device time of one iteration, in ms: `linear_ms` is the products of the decoder layers."""
+    """Device time of one iteration, in ms: `linear_ms` is the products of the decoder layers.
+
+    `fuses_quantization`: Inductor fused quantization into kernels that count as other ones.
+    """
 
     linear_ms: float
     attention_ms: float
     quantization_ms: float
     other_ms: float
+    fuses_quantization: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,12 @@ class StepKernels:
                 by_part[part] += each.time_ms / self.iterations
         linear_ms = self.linear_ms(layers or 1)
         other_ms = self.device_ms() - linear_ms - sum(by_part.values())
-        return Parts(linear_ms, by_part["attention"], by_part["quantization"], other_ms)
+        fuses = any(_FUSED in each.name and _CLAMP in each.name for each in self.kernels)
+        return Parts(linear_ms, by_part["attention"], by_part["quantization"], other_ms, fuses)
+
+    def attention_names(self) -> frozenset[str]:
+        """Kernels of these names compute attention."""
+        return frozenset(each.name for each in self.kernels if _part(each.name) == "attention")
 
     def linear_ms(self, layers: int) -> float:
         """Device time of an iteration in the products of the decoder layers.
@@ -82,7 +96,7 @@ def is_gemm(name: str) -> bool:
 
 def _part(name: str) -> str | None:
     """`attention` or `quantization`; None for all else."""
-    if _FUSED in name or is_gemm(name):
+    if _FUSED in name or _CACHE_WRITE in name or is_gemm(name):
         return None
     if _ATTENTION.search(name):
         return "attention"

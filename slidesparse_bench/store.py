@@ -103,10 +103,13 @@ class Store:
     def open(cls, folder: Path) -> Store:
         """Load a run; the journal wins over `status.json`, which may be torn or missing.
 
+        A run whose process was killed says that it is running for ever; here it is interrupted.
+
         Raises:
             FormatError: neither tells anything, or a newer version wrote them.
         """
-        return cls(folder, load_record(folder))
+        record = load_record(folder)
+        return cls(folder, record if _is_held(folder / _LOCK) else _interrupted(record))
 
     def append(self, event: dict[str, Any]) -> None:
         """Journal an event, fold it into the record, rewrite `status.json`."""
@@ -211,7 +214,7 @@ class Store:
             stream.write(str(os.getpid()))
             stream.flush()
             # What another process did between our reading and the lock must not be lost.
-            self.record = load_record(self.folder)
+            self.record = _interrupted(load_record(self.folder))
             self._lines.clear()
             if _replay(self.folder / JOURNAL) is None:
                 _restore_journal(self.folder, self.record)
@@ -391,6 +394,25 @@ def _append_line(path: Path, line: str) -> None:
         stream.write(line.encode() + b"\n")
         stream.flush()
         os.fsync(stream.fileno())
+
+
+def _interrupted(record: RunRecord) -> RunRecord:
+    """As it is when no process works on it."""
+    if record.state is RunState.RUNNING:
+        record.state = RunState.INTERRUPTED
+    return record
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether a live process has it; none has one that is not there, as in an unpacked bundle."""
+    try:
+        with lock.open() as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _lock_owner(lock: Path) -> int | None:

@@ -34,6 +34,8 @@ SLOW_HOST = 1.15
 models, whose steps are mostly Python on the host."""
 SAME = 2.0
 """Rounds are as fast as each other if they differ by so many times the precision that is asked of one."""
+MOST_UNNOTICED = 0.05
+"""However little precision is asked for."""
 HOST_BOUND = 0.05
 """Where the host waits for the device in less of the time than this, a faster device would make it
 at most so much shorter: the host is what limits, or nearly so."""
@@ -186,6 +188,16 @@ def applied(metrics: Metrics, telemetry: Telemetry) -> Metrics:
     )
 
 
+def mean_power_w(metrics: Metrics) -> float | None:
+    """Mean power in W: energy over time where the counter is known, else the mean of the samples.
+
+    The samples of a second miss it by up to 14 % (`docs/metrics.md`, Telemetry).
+    """
+    if metrics.energy_j is None or not metrics.elapsed_time:
+        return metrics.power_w_mean
+    return metrics.energy_j / metrics.elapsed_time
+
+
 def is_slow(host_slowdown: float | None) -> bool:
     """Whether a host was slow enough to move the numbers of small models."""
     return host_slowdown is not None and host_slowdown > SLOW_HOST
@@ -205,7 +217,12 @@ def slow_host_matters(
     """
     if host_slowdown is None or not is_slow(host_slowdown):
         return False
-    return (1 - (host_wait_share or 0.0)) * (1 - 1 / host_slowdown) > SAME * precision
+    return (1 - (host_wait_share or 0.0)) * (1 - 1 / host_slowdown) > may_differ(precision)
+
+
+def may_differ(precision: float) -> float:
+    """By what share rounds that are as fast as each other may differ, and a host go unnoticed."""
+    return min(SAME * precision, MOST_UNNOTICED)
 
 
 def _within(ordered: list[Sample], spans: list[tuple[float, float]]) -> list[Sample]:

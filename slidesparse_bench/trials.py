@@ -17,9 +17,9 @@ def combined(trials: Sequence[Metrics]) -> Metrics:
 
     Counts, times and energies add up. What is counted per second of a step is a harmonic mean
     weighted by the iterations, which keeps each rate the quotient of its sums; power, clock and
-    host are means over the time. The interval is Student's over the trials' mean step times, or
-    that within the trials where it is wider: what varies from process to process cannot be seen
-    inside one. Two trials make it wide; take at least three.
+    host are means over the time. The interval is Student's over the trials' mean step times, each
+    weighted as in the mean, or that within the trials where it is wider: what varies from process to
+    process cannot be seen inside one. Two trials make it wide; take at least three.
     """
     if len(trials) == 1:
         return trials[0]
@@ -35,6 +35,7 @@ def combined(trials: Sequence[Metrics]) -> Metrics:
         "iterations": sum(each.iterations for each in trials),
         "warmup_iterations": sum(each.warmup_iterations for each in trials),
         "slow_rounds": sum(each.slow_rounds for each in trials),
+        "warmup_steady": _over_known(all, trials, "warmup_steady"),
         "outlier_steps": _over_known(sum, trials, "outlier_steps"),
         "step_time_ms": times,
         "m_observed": _observed(trials),
@@ -92,7 +93,7 @@ def _times(trials: Sequence[Metrics]) -> Spread | None:
         median=statistics.median(each.median for each in spreads),
         p05=statistics.fmean([each.p05 for each in spreads], weights=steps),
         p95=statistics.fmean([each.p95 for each in spreads], weights=steps),
-        ci95_half_width=_half_width(spreads),
+        ci95_half_width=_half_width(spreads, steps),
     )
 
 
@@ -101,11 +102,27 @@ def known_spreads(trials: Iterable[Metrics]) -> list[Spread]:
     return [each.step_time_ms for each in trials if each.step_time_ms is not None]
 
 
-def _half_width(spreads: Sequence[Spread]) -> float | None:
-    count = len(spreads)
-    between = t95(count - 1) * statistics.stdev(each.mean for each in spreads) / math.sqrt(count)
+def _half_width(spreads: Sequence[Spread], steps: Sequence[int]) -> float | None:
+    between = half_width_between([each.mean for each in spreads], steps)
     within = half_width_within(spreads)
     return between if within is None else max(between, within)
+
+
+def half_width_between(means: Sequence[float], weights: Sequence[float]) -> float:
+    """Of the weighted mean of two values or more.
+
+    The wider one of two: as if all weighed the same, and with the scatter and the number of values
+    that the weights leave (Kish 1965), which alone is too narrow where one of three has all the weight.
+    """
+    count = len(means)
+    shares = [weight / sum(weights) for weight in weights]
+    mean = math.fsum(share * value for share, value in zip(shares, means, strict=True))
+    parts = [share * (value - mean) for share, value in zip(shares, means, strict=True)]
+    error = math.sqrt(math.fsum(part * part for part in parts) * count / (count - 1))
+    effective = 1 / math.fsum(share * share for share in shares)
+    freedom = max(1, math.floor(effective + 1e-9) - 1)
+    equal = t95(count - 1) * statistics.stdev(means) / math.sqrt(count)
+    return max(equal, t95(freedom) * error)
 
 
 def half_width_within(spreads: Sequence[Spread]) -> float | None:

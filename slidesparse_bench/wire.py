@@ -135,7 +135,8 @@ class Metrics:
 
     `tokens_per_second` counts prompt and output tokens, as vLLM does, over `elapsed_time`, the time
     of the counted engine steps; `output_tokens_per_second` of a decode cell covers its pure decode
-    steps only. `warmup_iterations` are those that ran before the counted ones.
+    steps only. `warmup_iterations` are those that ran before the counted ones; `warmup_steady`:
+    whether their times had settled by then.
     None means not measured; `step_time_ms` is None of an imported result, which times no steps.
     `precision` is the relative half width that was asked for; `outlier_steps` counts steps far from
     the others, which are all kept; `slow_rounds` counts rounds that ran while the host's CPU was slow
@@ -176,6 +177,7 @@ class Metrics:
     host_slowdown: float | None = None
     host_wait_share: float | None = None
     slow_rounds: int = 0
+    warmup_steady: bool | None = None
     disturbed: list[str] = field(default_factory=list)
     trials: int = 1
     emulated: bool = False
@@ -366,12 +368,17 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """The same for any text."""
     # Two lanes are two threads, and may write the same file at once.
     beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
-    with beside.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        if durable:
-            os.fsync(stream.fileno())
-    beside.replace(path)
+    try:
+        with beside.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            if durable:
+                os.fsync(stream.fileno())
+        beside.replace(path)
+    except BaseException:  # a full disk, most of all: half a file takes what little is left
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise
     if durable:
         sync_folder(path.parent)
 
@@ -394,7 +401,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise FormatError(f"{path}: cannot be read: {error}") from error
     version = data.get("schema_version") if isinstance(data, dict) else None
     if not isinstance(version, int):

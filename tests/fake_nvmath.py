@@ -38,9 +38,10 @@ class FakeCusparseLt(types.SimpleNamespace):
     Sparsity = enum.IntEnum("Sparsity", "SPARSITY_50_PERCENT", start=0)
     MatmulAlg = enum.IntEnum("MatmulAlg", "DEFAULT", start=0)
 
-    def __init__(self, *, best=7, refused=(), search_fails=False, workspace_bytes=0):
+    def __init__(self, *, best=7, refused=(), search_fails=False, workspace_bytes=0, refused_m=()):
         super().__init__()
         self.handles = Handles()
+        self.refused_m = set(refused_m)
         self.best, self.refused, self.search_fails = best, set(refused), search_fails
         self.workspace_bytes = workspace_bytes
         self.selected = {}
@@ -55,7 +56,9 @@ class FakeCusparseLt(types.SimpleNamespace):
     def structured_descriptor_init(self, *_):
         return self.handles.take("matrix")
 
-    def dense_descriptor_init(self, *_):
+    def dense_descriptor_init(self, handle, rows, columns, *_):
+        if columns in self.refused_m:
+            raise self.cuSPARSELtError(f"status 10: not for m = {columns}")
         return self.handles.take("matrix")
 
     def mat_descriptor_destroy(self, handle):
@@ -92,6 +95,8 @@ class FakeCusparseLt(types.SimpleNamespace):
         self.handles.give_back(handle)
 
     def matmul_get_workspace(self, handle, plan):
+        if isinstance(self.workspace_bytes, dict):
+            return self.workspace_bytes.get(self.selected[plan][0], 0)
         return self.workspace_bytes if self.selected[plan][0] else 0
 
     def matmul_search(self, handle, plan, *_):
@@ -113,10 +118,10 @@ class FakeCublasLt(types.SimpleNamespace):
     MatmulDescAttribute = enum.IntEnum("MatmulDescAttribute", "TRANSA FAST_ACCUM")
     MatmulPreferenceAttribute = enum.IntEnum("MatmulPreferenceAttribute", "MAX_WORKSPACE_BYTES")
 
-    def __init__(self, *, offered=3, broken=()):
+    def __init__(self, *, offered=3, broken=(), refused_m=()):
         super().__init__()
         self.handles = Handles()
-        self.offered, self.broken = offered, set(broken)
+        self.offered, self.broken, self.refused_m = offered, set(broken), set(refused_m)
         self.calls = []
 
     class MatmulHeuristicResult:
@@ -141,7 +146,9 @@ class FakeCublasLt(types.SimpleNamespace):
     def matmul_desc_set_attribute(self, *_):
         pass
 
-    def matrix_layout_create(self, *_):
+    def matrix_layout_create(self, type_, rows, columns, *_):
+        if columns in self.refused_m:
+            raise self.cuBLASLtError(f"not for m = {columns}")
         return self.handles.take("layout")
 
     def matrix_layout_destroy(self, handle):

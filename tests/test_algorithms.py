@@ -204,3 +204,27 @@ def test_two_processes_that_search_the_same_never_leave_half_a_file(tmp_path):
 def test_an_algorithm_that_the_library_cannot_read_counts_as_none(tmp_path):
     a_cache(tmp_path).put(a_problem(), {"tile": 3})
     assert a_cache(tmp_path).get(a_problem()) is None
+
+
+# Several processes
+
+
+def test_of_two_that_search_at_once_the_first_decides_for_both(tmp_path):
+    first, second = a_cache(tmp_path), a_cache(tmp_path)
+    problem = a_problem()
+    assert (first.get(problem), second.get(problem)) == (None, None)
+    assert first.put(problem, ALGORITHM) == ALGORITHM
+    assert second.put(problem, {"config_id": 9}) == ALGORITHM
+    assert second.get(problem) == a_cache(tmp_path).get(problem) == ALGORITHM
+    assert [path.suffix for path in tmp_path.rglob("*") if path.is_file()] == [".json"]
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "{}", '{"schema_version": 1, "algorithm": {}}'])
+def test_a_file_that_nobody_can_use_is_replaced(tmp_path, content):
+    problem = a_problem()
+    a_cache(tmp_path).put(problem, ALGORITHM)
+    file_of(tmp_path, problem).write_text(content)
+    cache = a_cache(tmp_path)
+    assert cache.get(problem) is None
+    assert cache.put(problem, {"config_id": 9}) == {"config_id": 9}
+    assert a_cache(tmp_path).get(problem) == {"config_id": 9}

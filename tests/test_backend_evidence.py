@@ -126,3 +126,32 @@ def test_claims_are_computed_from_all_rows_of_our_libraries(collected):
     values = list(found.values())
     assert any(value.startswith("2 of 3 GEMMs right (qwen2.5-7b)") for value in values)
     assert "m = 16384: 12.0 to 30.0 µs" in values
+
+
+def tokens_page(prepared, untied, loaded):
+    return "\n".join(
+        [
+            f"| cusparselt-2_8, pruned checkpoint | cusparselt 0.8.0 | {prepared}% | {untied}% |",
+            f"| cusparselt-2_8, pruned while loading | cusparselt 0.8.0 | {loaded}% | 99.9% |",
+            "| cublaslt, not pruned | cublaslt 130100 | 87.9395% | 96.3695% |",
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("judge", "page", "seen", "met"),
+    [
+        ("judge_raw", "Worst: **1.063** (o_proj)\n47 of 48 are within it.\n", "47 of 48; worst 1.063", False),
+        ("judge_raw", "Worst: **1.040** (o_proj)\n48 of 48 are within it.\n", "48 of 48; worst 1.040", True),
+        ("judge_int8", tokens_page("100.0000", "100.0000", "100.0000"), "100.00 %, without", True),
+        ("judge_int8", tokens_page("97.7930", "99.9742", "97.9785"), "97.79 %, without ties 99.97 %", False),
+        ("judge_int8", tokens_page("100.0000", "100.0000", "99.9900"), "100.00 %, without", False),
+        ("judge_fp8", tokens_page("96.4600", "99.9100", "96.4600"), "96.46 %, without ties 99.91 %", True),
+        ("judge_fp8", tokens_page("96.4600", "98.9000", "96.4600"), "96.46 %, without", False),
+        ("judge_ceiling", "| a | 1 | 100.0% | 1 |\n| b | 2 | 94.9% | 1 |\n", "1 of 2; least 94.9 %", False),
+        ("judge_memory", "| cublaslt | 15.42 | 1 |\n| cusparselt-2_4 | too small | | | | | |\n", "1 of 2", False),
+    ],
+)  # fmt: skip
+def test_the_row_of_a_page_says_its_figure_and_whether_it_is_enough(judge, page, seen, met):
+    told, is_met = getattr(load_script("collect_evidence"), judge)(page)
+    assert (told.startswith(seen), is_met) == (True, met)

@@ -241,7 +241,7 @@ BAD = {
     "memory that is true": (SOUND + "cpu_memory_gib: §true\n", "cpu_memory_gib must be a number"),
     "infinite memory": (SOUND + "cpu_memory_gib: §.inf\n", "is not a finite number"),
     # Settings.
-    "precision in percent": (SOUND + "measurement: {precision: §1}\n", "above 0 and below 1"),
+    "precision in percent": (SOUND + "measurement: {precision: §1}\n", "to below 1 (0.01 = 1 %)"),
     "too few iterations": (SOUND + "measurement: {min_iterations: §1}\n", "at least 2, not '1'"),
     "a setting misspelt": (
         SOUND + "measurement: {§min_iteration: 5}\n",

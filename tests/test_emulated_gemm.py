@@ -11,8 +11,10 @@ from hypothesis.extra import numpy as hnp
 torch = pytest.importorskip("torch", reason="comes with the vllm and cpu extras")
 
 from slidesparse_bench.cell import Sparsity
+from slidesparse_bench.gemms import tasks
 from slidesparse_bench.vllm_plugin.emulated import EmulatedGemm
 from slidesparse_bench.vllm_plugin.gemm import padded_columns
+from slidesparse_bench.vllm_plugin.reference_gemm import EXACT_K
 from slidesparse_bench.vllm_plugin.sparsity import prune, slide, stretch
 
 FP8 = torch.float8_e4m3fn
@@ -83,6 +85,25 @@ def test_fp8_sums_of_pruned_weights_are_the_dense_ones_to_the_last_bit(gemm, spa
     assert sparse.dtype == torch.float32
     assert torch.equal(sparse, dense_product(x, pruned))
     assert np.array_equal(sparse.numpy(), by_numpy(x, pruned).astype(np.float32))
+
+
+@pytest.mark.parametrize("group", Sparsity.GROUPS)
+def test_sums_of_the_longest_k_are_exact_however_far_it_is_stretched(group):
+    x = torch.full((1, EXACT_K - 1), -128, dtype=torch.int8)
+    pruned = prune(x, Sparsity(group))
+    assert sparse_product(x, pruned, Sparsity(group)).tolist() == by_numpy(x, pruned).tolist()
+
+
+@pytest.mark.parametrize("library", [DENSE, SPARSE], ids=["cublaslt", "cusparselt"])
+def test_more_products_than_are_exact_are_refused(library):
+    k = EXACT_K * (2 if library is SPARSE else 1)
+    w = torch.zeros((1, k), dtype=torch.int8)
+    with pytest.raises(ValueError, match="sums of 131072 products; they are exact for k below"):
+        library.multiply(w, library.pack(w), 1, torch.int32)
+
+
+def test_a_k_is_refused_from_where_its_sums_are_not_exact():
+    assert tasks.EXACT_K == EXACT_K
 
 
 @given(gemms(torch.int8))

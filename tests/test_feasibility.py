@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -156,6 +157,17 @@ def test_the_index_warning_marks_the_7b_model_at_65536_only(model):
     expected = ["65,536 x 37,888 = 2,483,027,968 elements"] if model == "qwen2.5-7b" else []
     assert len(prediction.warnings) == len(expected)
     assert all(text in prediction.warnings[0] for text in expected)
+
+
+def test_a_sparse_model_must_fit_dense_before_it_is_packed():
+    """15.2 GiB of Qwen2.5-14B are 12.1 GiB at 2:4, but only once they have been loaded."""
+    small = replace(H200, memory_bytes=int(15.47 * GIB))
+    cell = "qwen2.5-14b.int8.cusparselt-2_4.prefill.m512"
+    prediction = judge(cell, small)
+    assert prediction.verdict is FitVerdict.DOES_NOT_FIT
+    assert "before the weights are packed they take 15.4" in prediction.reason
+    larger = replace(H200, memory_bytes=20 * GIB)
+    assert judge(cell, larger).verdict is FitVerdict.FITS
 
 
 def test_tensor_parallelism_divides_what_one_gpu_holds():

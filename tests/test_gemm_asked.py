@@ -13,6 +13,7 @@ from slidesparse_bench.backends import DeviceFacts, DeviceKind
 from slidesparse_bench.errors import UsageError
 from slidesparse_bench.gemm_wire import DENSE, RowState
 from slidesparse_bench.gemms import asked_of_matrix, asked_of_options, plan_rows, select_rows
+from slidesparse_bench.gemms.tasks import EXACT_K
 from slidesparse_bench.matrix import load_matrix_text
 from slidesparse_bench.models import find_architecture
 from slidesparse_bench.models.config import config_json
@@ -46,6 +47,14 @@ def options(**changes):
         **changes,
     }
     return asked_of_options(**lists)
+
+
+def build_folder(folder):
+    """A folder with the `config.json` of a tiny model."""
+    folder.mkdir(parents=True)
+    config = config_json(find_architecture("tiny-llama"), "int8")
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
 
 
 def test_every_layer_is_asked_for_at_every_m_of_both_stages_once():
@@ -127,10 +136,10 @@ def test_a_folder_with_a_config_is_a_model_of_the_command_line(tmp_path):
 
 
 def test_two_folders_of_one_name_are_refused_with_both(tmp_path):
-    folders = [tmp_path / "a" / "my7b", tmp_path / "b" / "My7b"]
+    folders = [build_folder(tmp_path / "a" / "my7b"), build_folder(tmp_path / "b" / "My7b")]
     with pytest.raises(UsageError, match=f"{folders[0]} and {folders[1]} are both called 'my7b'"):
         options(models=[str(folder) for folder in folders])
-    assert set(options(models=[str(folders[0]), f"{folders[0]}/"]).left_out) == {"my7b"}
+    assert len(options(models=[str(folders[0]), f"{folders[0]}/"]).tasks) == 4
 
 
 @pytest.mark.parametrize(
@@ -143,10 +152,28 @@ def test_a_folder_called_like_something_built_in_is_refused_beside_it(name, chan
         options(models=models, **changes)
 
 
-def test_a_model_that_is_not_here_is_left_out_with_its_reason(tmp_path):
-    asked = options(models=[f"{tmp_path}/none", "tiny-llama"])
+def test_a_model_of_a_matrix_that_is_not_here_is_left_out_with_its_reason(tmp_path):
+    models = "[tiny-llama, {name: none, path: ./none}]"
+    asked = asked_of_matrix(build_matrix(MATRIX.replace("[qwen2.5-7b]", models), tmp_path))
     assert {task.model for task in asked.tasks} == {"tiny-llama"}
     assert "none is not a folder" in asked.left_out["none"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("none", "none is not a folder"),
+        ("empty", "empty has no config.json"),
+        ("strange", "strange"),
+        ("n" * 300, "n: File name too long"),
+    ],
+    ids=["none", "empty", "strange", "long"],
+)
+def test_a_model_of_the_command_line_that_cannot_be_read_is_wrong_usage(tmp_path, name, reason):
+    (tmp_path / "empty").mkdir()
+    (build_folder(tmp_path / "strange") / "config.json").write_text('{"model_type": "strange"}')
+    with pytest.raises(UsageError, match=f"--model: .*{reason}.*; name a folder with config.json"):
+        options(models=["tiny-llama", f"{tmp_path}/{name}"])
 
 
 def test_square_sizes_come_with_every_way_that_is_asked_for():
@@ -162,7 +189,7 @@ def test_square_sizes_come_with_every_way_that_is_asked_for():
         ({"quantizations": ["int4"]}, "'int4' is not one of int8, fp8"),
         ({"backends": ["cublas"]}, "'cublas' is not one of native, cutlass, cublaslt, cusparselt"),
         ({"sparsities": ["2:5"]}, "sparsity '2:5' is not one of 2:4"),
-        ({"models": ["llama"]}, "model 'llama' is not built in"),
+        ({"models": ["llama"]}, r"--model: 'llama' is not built in; .*\./my-7b.* tiny-llama"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -202,6 +229,21 @@ def test_a_product_that_would_take_the_cpu_minutes_is_refused():
     rows = plan_rows([build_task("cusparselt", "2:4")], CPU)
     assert {row.state for row in rows} == {RowState.REFUSED}
     assert any("choose smaller sizes" in row.reason for row in rows)
+
+
+@pytest.mark.parametrize("device", [CPU, H200], ids=["cpu", "h200"])
+def test_a_k_that_nothing_can_be_checked_at_is_refused_before_anything_runs(device):
+    within, beyond = (
+        plan_rows([build_task("cusparselt", "2:8", m=1, n=64, k=k)], device)
+        for k in (EXACT_K - 1, EXACT_K)
+    )
+    assert RowState.PENDING in {row.state for row in within}
+    assert {(row.state, row.reason) for row in beyond} == {
+        (
+            RowState.REFUSED,
+            "k = 131072: sums of 8-bit products are exact for k below 131072 only",
+        )
+    }
 
 
 def test_fp8_is_refused_on_a_gpu_without_it():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -18,7 +19,8 @@ from gemm_builders import build_result, build_row, build_task
 
 from slidesparse_bench.cli import gemm, invoke
 from slidesparse_bench.errors import ExitCode
-from slidesparse_bench.gemm_wire import LINES, Row, RowState
+from slidesparse_bench.gemm_wire import LINES, LOG, REQUEST, Row, RowState
+from slidesparse_bench.gemms import write
 from slidesparse_bench.gemms.figures import figures_of
 from slidesparse_bench.gemms.tables import COLUMNS, output_note, read_tables
 from slidesparse_bench.gemms.write import markdown, write_all
@@ -171,6 +173,14 @@ def test_reports_that_cannot_be_made_are_wrong_usage(run):
         (["--model", "tiny-llama", "-m", "0"], "-m '0': expected whole numbers from 1"),
         ([*SMALL, "--select", "*.m17"], "matches none of 4 GEMMs"),
         ([*SMALL, "--gpus", "0,1"], "GEMMs are measured on one GPU"),
+        (["--model", "tiny-llama,./none"], "none is not a folder; name a folder with config.json"),
+        (["--model", ","], "--model ',': names nothing; give folders with config.json or built-in"),
+        (["--model", "", "--square", "64"], "--model '': names nothing"),
+        (
+            ["--square", "64", "--backend", ","],
+            "--backend ',': names nothing; give any of native, cutlass",
+        ),
+        (["--model", "tiny-llama", "-m", ","], "-m ',': names nothing; give whole numbers"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -196,6 +206,55 @@ def test_a_program_that_cannot_start_is_exit_code_3_with_its_last_words(run, mon
     code, document, _ = run(*SMALL)
     assert code == 3
     assert "no module named torch" in document["error"]["message"]
+
+
+def run_with_little_room(blocks, *arguments):
+    """`gemm --out here` where no file can have more than so many blocks of 512 bytes."""
+    command = [sys.executable, "-m", "slidesparse_bench", "gemm", *arguments, "--out", "here"]
+    return subprocess.run(
+        ["sh", "-c", f'ulimit -f {blocks}; exec "$@"', "sh", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_results_that_cannot_be_written_are_shown_and_the_folder_is_named():
+    done = run_with_little_room(24, "--json", *SMALL)  # the lines take 8.5 kB, gemm.json 20
+    document = json.loads(done.stdout)
+    assert done.returncode == document["exit_code"] == document["error"]["exit_code"] == 1
+    assert [row["state"] for row in document["rows"]].count("measured") == 8
+    message = document["error"]["message"]
+    assert message.startswith("here: File too large; here/measured.jsonl holds what was measured; ")
+    assert done.stderr.endswith(f"slidesparse: error: {message}\n")
+    assert {path.name for path in Path("here").iterdir()} == {LINES, REQUEST, LOG}
+
+
+def test_a_disk_that_fills_up_in_the_middle_fails_no_gemm_and_shows_the_others():
+    done = run_with_little_room(6, *SMALL)
+    assert done.returncode == 1
+    states = [line.partition("  not on record")[0].split()[-1] for line in table_of(done.stdout)]
+    assert states[0] == "emulated"
+    assert states[-1] == "pending"
+    assert "failed" not in done.stdout
+    assert "here/measured.jsonl holds what was measured" in done.stderr
+    assert {path.name for path in Path("here").iterdir()} == {LINES, REQUEST, LOG}
+
+
+def table_of(text):
+    """Lines of rows that could be measured."""
+    return [line for line in text.splitlines() if " cublaslt " in line or " cusparselt " in line]
+
+
+def test_a_plot_that_cannot_be_finished_does_not_stay(tmp_path, monkeypatch):
+    def save(path, **_):
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(write.plots, "draw_lines", lambda _: SimpleNamespace(savefig=save))
+    with pytest.raises(OSError, match="No space left on device"):
+        write_all(build_curve(), tmp_path)
+    assert list((tmp_path / "plots").iterdir()) == []
 
 
 def test_ctrl_c_keeps_what_is_measured_and_says_so():

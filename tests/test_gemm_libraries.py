@@ -140,6 +140,30 @@ def test_an_algorithm_that_wants_too_much_workspace_gives_way_to_the_default(spa
     assert len(fake.handles.open) == 6
 
 
+def test_a_bucket_that_cannot_even_be_planned_leaves_the_default(sparse, capsys):
+    """m = 48 is searched as m = 64, and may run where that does not."""
+    fake = FakeCusparseLt(refused_m=[64])
+    multiply(sparse(fake), 48)
+    assert [call[0] for call in fake.calls] == [0]
+    assert "no algorithm found for m64-" in capsys.readouterr().out
+    assert len(fake.handles.open) == 6
+
+
+def test_what_the_default_would_want_does_not_keep_the_search_from_finding_less(sparse):
+    fake = FakeCusparseLt(workspace_bytes={0: 2**40, 7: 0})
+    multiply(sparse(fake))
+    assert (fake.searches, fake.calls[0][0]) == (1, 7)
+
+
+def test_an_algorithm_with_numbers_that_no_int_holds_is_searched_again(sparse, tmp_path):
+    multiply(sparse(FakeCusparseLt()))
+    [kept] = tmp_path.rglob("*.json")
+    kept.write_text(kept.read_text().replace('"config_id": 7', '"config_id": 99999999999999'))
+    fake = FakeCusparseLt(best=3)
+    multiply(sparse(fake))
+    assert (fake.searches, fake.calls[0][0]) == (1, 3)
+
+
 def test_nothing_is_searched_while_a_graph_is_captured_but_soon_after(sparse, capture):
     fake = FakeCusparseLt()
     library = sparse(fake)
@@ -192,6 +216,13 @@ def test_a_known_algorithm_is_not_searched_again(dense):
     fake = FakeCublasLt()
     multiply(dense(fake))
     assert fake.calls == [bytes([2]) * 64]
+
+
+def test_a_dense_bucket_that_cannot_even_be_planned_leaves_the_heuristics_choice(dense, capsys):
+    fake = FakeCublasLt(refused_m=[64])
+    multiply(dense(fake), 48)
+    assert [call[0] for call in fake.calls] == [1]
+    assert "no algorithm found for m64-" in capsys.readouterr().out
 
 
 def test_algorithms_that_do_not_run_are_passed_over(dense):

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="comes with the vllm and cpu extras"
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from slidesparse_bench.cell import Sparsity
-from slidesparse_bench.vllm_plugin import gemm
+from slidesparse_bench.vllm_plugin import gemm, ops
 from slidesparse_bench.vllm_plugin.dequantize import silu_and_mul
 from slidesparse_bench.vllm_plugin.gemm import padded_columns
 from slidesparse_bench.vllm_plugin.ops import (
@@ -399,3 +399,13 @@ def test_plan_that_cannot_be_made_is_not_kept(two_plans_at_most):
 def test_rows_are_padded_to_the_next_multiple_of_16(m):
     assert gemm.padded_rows(m) % 16 == 0
     assert m <= gemm.padded_rows(m) < m + 16
+
+
+@pytest.mark.parametrize("offset", [0, 1, 2])
+def test_the_kernel_gets_pairs_at_addresses_that_four_divides(offset):
+    memory = torch.arange(64, dtype=torch.bfloat16)
+    x = memory[offset : offset + 32].view(2, 16)
+    pairs = ops._in_pairs(x)
+    assert pairs.data_ptr() % 4 == 0
+    assert torch.equal(pairs, x)
+    assert (pairs is x) is (offset % 2 == 0)

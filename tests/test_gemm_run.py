@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import sys
 import threading
 from dataclasses import replace
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 from gemm_builders import CPU, build_task
 
+from slidesparse_bench import gemm_run, wire
 from slidesparse_bench.device import CpuDevice
 from slidesparse_bench.errors import NothingToRun
 from slidesparse_bench.gemm_run import GemmRun, with_results
@@ -42,7 +45,9 @@ def measure(tmp_path, monkeypatch):
     """Run a program that misbehaves; the rows, and how many programs it took."""
     monkeypatch.chdir(tmp_path)
 
-    def run(before="", instead="pass", after="", stop_after=None, tasks=TASKS):
+    def measured(
+        before="", instead="pass", after="", stop_after=None, tasks=TASKS, cannot_write=""
+    ):
         tests = str(Path(__file__).parent)
         program = tmp_path / "program.py"
         program.write_text(PROGRAM.format(tests=tests, before=before, instead=instead, after=after))
@@ -53,7 +58,7 @@ def measure(tmp_path, monkeypatch):
             if len(seen) == stop_after:
                 stop.set()
 
-        gemm_run = GemmRun(
+        run = GemmRun(
             CpuDevice(CPU, "no GPU"),
             tmp_path,
             seed=0,
@@ -61,11 +66,12 @@ def measure(tmp_path, monkeypatch):
             on_row=on_row,
             program=[sys.executable, str(program)],
         )
-        done = gemm_run.measure(tasks, stop)
+        done = run.measure(tasks, stop)
+        assert run.cannot_write == cannot_write
         assert sorted(row.task.m for row in seen) == sorted(row.task.m for row in done.values())
         return done, len((tmp_path / "starts").read_text())
 
-    return run
+    return measured
 
 
 def states(done):
@@ -125,6 +131,43 @@ def test_an_interruption_keeps_what_was_measured(measure):
     done, programs = measure(instead="task.m == 3 and time.sleep(60)", stop_after=2)
     assert states(done) == ["measured", "measured", "missing", "missing"]
     assert programs == 1
+
+
+@pytest.mark.parametrize(
+    ("log", "told"),
+    [
+        ("print(NOT_WRITTEN + 'no space left: here', flush=True)", "no space left: here"),
+        ("print('begins', flush=True)", "the disk is full, or cannot be written"),
+    ],
+    ids=["told", "log full too"],
+)
+def test_a_program_that_cannot_write_fails_no_task_and_is_the_last(measure, log, told):
+    done, programs = measure(
+        instead=f"task.m == 3 and ({log}, os._exit(EXIT_NOT_WRITTEN))", cannot_write=told
+    )
+    assert states(done) == ["measured", "measured", "missing", "missing"]
+    assert programs == 1
+
+
+def test_a_request_that_cannot_be_written_fails_no_task(measure, monkeypatch):
+    writes = itertools.count()
+
+    def write_json(*arguments):
+        if next(writes):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        wire.write_json(*arguments)
+
+    monkeypatch.setattr(gemm_run, "write_json", write_json)
+    done, programs = measure(
+        instead="task.m == 2 and os._exit(9)", cannot_write="No space left on device"
+    )
+    assert states(done) == ["measured", "failed", "missing", "missing"]
+    assert programs == 1
+
+
+def test_a_disk_that_is_full_from_the_start_is_nothing_to_run_and_named(measure, tmp_path):
+    with pytest.raises(NothingToRun, match=f"{tmp_path}: the disk is full.*; free some space"):
+        measure(before="os._exit(EXIT_NOT_WRITTEN)")
 
 
 def test_planned_rows_keep_their_order_and_their_refusals():

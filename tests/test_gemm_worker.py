@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -20,7 +21,9 @@ from hypothesis import strategies as st
 from slidesparse_bench.cell import Quantization, Sparsity
 from slidesparse_bench.gemm_wire import (
     EXIT_DEVICE_LOST,
+    EXIT_NOT_WRITTEN,
     LINES,
+    NOT_WRITTEN,
     REQUEST,
     GemmRequest,
     RowState,
@@ -45,11 +48,12 @@ def small_task(backend="cusparselt", sparsity="2:8", **changes):
     return build_task(backend, sparsity, **{**SMALL, **changes})
 
 
-def run_program(folder, request):
+def run_program(folder, request, stdout=subprocess.PIPE, stderr=subprocess.PIPE):
     write_json(folder / REQUEST, request)
     done = subprocess.run(
         [sys.executable, "-m", "slidesparse_bench.worker.gemm_bench", folder / REQUEST],
-        capture_output=True,
+        stdout=stdout,
+        stderr=stderr,
         text=True,
         check=False,
         env={**os.environ, "SLIDESPARSE_CAMPAIGN": str(os.getpid()), "CUDA_VISIBLE_DEVICES": ""},
@@ -138,6 +142,49 @@ def test_a_wrong_result_is_a_failed_row_and_no_number(tmp_path):
     row = read_lines(lines).rows[0]
     assert (row.state, row.numbers) == (RowState.FAILED, None)
     assert row.reason.startswith("WrongResult: wrong result: 1 of ")
+
+
+class FullCache(EmulatedGemm):
+    def multiply(self, q_x, packed, n, raw_dtype):
+        raise OSError(errno.ENOSPC, "No space left on device", "/cache/kernel")
+
+
+class NoSuchFile(EmulatedGemm):
+    def multiply(self, q_x, packed, n, raw_dtype):
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "libcublasLt.so")
+
+
+def test_no_task_is_failed_for_a_full_disk(tmp_path):
+    lines = tmp_path / LINES
+    full = partial(measure, libraries=measured_by(FullCache))
+    with pytest.raises(OSError, match="No space left on device: '/cache/kernel'"):
+        gemm_bench.measure_tasks([small_task()], lines, full, lambda: True)
+    assert read_lines(lines).rows == []
+
+
+def test_a_file_that_is_missing_is_the_failure_of_its_task(tmp_path):
+    lines = tmp_path / LINES
+    without = partial(measure, libraries=measured_by(NoSuchFile))
+    assert gemm_bench.measure_tasks([small_task()], lines, without, lambda: True) == 0
+    (row,) = read_lines(lines).rows
+    assert row.state is RowState.FAILED
+
+
+def test_a_program_that_cannot_write_its_lines_says_so_and_leaves(tmp_path):
+    (tmp_path / LINES).mkdir()
+    done, _ = run_program(tmp_path, GemmRequest([small_task()], "cpu", seed=0, cold=True))
+    assert done.returncode == EXIT_NOT_WRITTEN
+    assert done.stdout.splitlines()[-1] == (
+        f"{NOT_WRITTEN}[Errno 21] Is a directory: '{tmp_path / LINES}'"
+    )
+
+
+def test_a_program_whose_log_is_full_as_well_leaves_with_the_same_code(tmp_path):
+    request = GemmRequest([small_task()], "cpu", seed=0, cold=True)
+    with Path("/dev/full").open("w") as log:
+        done, lines = run_program(tmp_path, request, stdout=log, stderr=log)
+    assert done.returncode == EXIT_NOT_WRITTEN
+    assert lines.rows == []
 
 
 def test_running_out_of_memory_is_a_row_with_one_line_of_reason(tmp_path):

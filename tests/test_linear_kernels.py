@@ -472,6 +472,16 @@ def test_every_other_kernel_is_disabled(label):
         assert left[0].startswith("SlideSparse")
 
 
+def test_kernels_for_scales_by_block_are_disabled_too(monkeypatch):
+    class OneByBlock:
+        pass
+
+    blocks = {current_platform._enum: [OneByBlock]}
+    monkeypatch.setattr(linear.vllm_linear, "_POSSIBLE_FP8_BLOCK_KERNELS", blocks)
+    linear.register("cusparselt-2_8")
+    assert "OneByBlock" in os.environ["VLLM_DISABLED_KERNELS"].split(",")
+
+
 def test_kernels_that_the_user_disabled_stay_disabled(monkeypatch):
     monkeypatch.setenv("VLLM_DISABLED_KERNELS", "SomeKernel,AnotherKernel")
     linear.register("cublaslt")

@@ -4,6 +4,7 @@ import itertools
 import math
 import os
 from dataclasses import replace
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -35,6 +36,14 @@ def at_once(**changes):
 
 def warm_up(engine, cell, settings, host=None):
     return measure.warm_up(engine, cell, settings, host or AnyHost()).iterations
+
+
+def test_a_warm_up_says_whether_it_became_steady():
+    rising = (1.1**i for i in itertools.count())
+    settings = at_once(max_warmup_iterations=12)
+    warmed = measure.warm_up(ScriptedEngine(PREFILL, rising), PREFILL, settings, AnyHost())
+    assert (warmed.iterations, warmed.steady) == (12, False)
+    assert measure.warm_up(ScriptedEngine(PREFILL, constant()), PREFILL, settings, AnyHost()).steady
 
 
 def measured(engine, cell, settings, host=None):
@@ -138,7 +147,7 @@ def test_fixed_iterations_are_one_round_of_exactly_that_many():
 
 def test_decode_growth_with_the_kv_cache_does_not_widen_the_interval():
     growing = itertools.cycle([50.0, *[2.0 + 0.01 * i for i in range(255)]])
-    rounds = [a_round(DECODE, 1, growing)]
+    rounds = [a_round(DECODE, 3, growing)]
     times = measure.step_spread(rounds, DECODE)
     assert times.ci95_half_width < 1e-6 * times.mean
     assert times.mean == pytest.approx(2.0 + 0.01 * 127)
@@ -223,8 +232,53 @@ def test_dependent_neighbours_never_narrow_the_interval(correlation):
         values.append(100 + state)
     mean = sum(values) / len(values)
     deviation = (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5
-    independent = t95(len(values) - 2) * deviation / len(values) ** 0.5
+    independent = t95(len(values) - 1) * deviation / len(values) ** 0.5
     assert spread([values]).ci95_half_width >= 0.9 * independent
+
+
+def test_the_interval_of_decode_knows_how_iterations_differ():
+    """Step times of three real iterations: each steady, and 4 % apart."""
+    rounds = [[mean + 0.01 * (i % 2) for i in range(255)] for mean in (11.98, 11.67, 11.0)]
+    summary = spread(rounds, grows=True)
+    assert summary.ci95_half_width == pytest.approx(1.25, abs=0.05)
+    assert spread(rounds[:1], grows=True).ci95_half_width is None
+
+
+def covered(samples, mean, **how):
+    """In what share of the samples the interval holds the mean."""
+    held = 0
+    for series in samples:
+        summary = spread(series, **how)
+        held += abs(summary.mean - mean) <= summary.ci95_half_width
+    return held / len(samples)
+
+
+def test_the_interval_covers_as_often_as_it_says_when_iterations_differ():
+    random = Random(1)
+    samples = []
+    for _ in range(400):
+        levels = [random.gauss(100, 1) for _ in range(5)]
+        samples.append([[random.gauss(level, 3) for _ in range(64)] for level in levels])
+    assert covered(samples, 100, grows=True) > 0.92
+
+
+def test_the_interval_covers_as_often_as_it_says_when_a_prefill_wanders():
+    """Half of the scatter changes slowly, which neighbours hardly show beside the other half."""
+    random = Random(2)
+    samples = []
+    for _ in range(400):
+        slow, values = 0.0, []
+        for _ in range(128):
+            slow = 0.9 * slow + random.gauss(0, 0.44)
+            values.append(100 + slow + random.gauss(0, 1))
+        samples.append([values])
+    assert covered(samples, 100) > 0.85
+
+
+def test_a_prefill_that_drifts_has_no_narrow_interval():
+    rising = [[100 * 1.01**i for i in range(20)]]
+    assert spread(rising).ci95_half_width > 5
+    assert spread(rising * 2, grows=True).ci95_half_width < 2
 
 
 def test_two_steps_have_no_interval():
@@ -271,8 +325,8 @@ def test_a_series_is_led_in_by_iterations_that_do_not_count():
 def test_a_decode_series_is_led_in_by_whole_iterations():
     engine = ScriptedEngine(DECODE, itertools.chain([9.0] * 256, constant()))
     rounds = measure.measure(engine, DECODE, Measurement(), AnyHost(), 0.512).rounds
-    assert engine.calls == [(2, 2)]
-    assert proof.verify(rounds, DECODE).steps == 2 * 255
+    assert engine.calls == [(2, 5)]
+    assert proof.verify(rounds, DECODE).steps == 5 * 255
 
 
 def test_a_wrong_step_in_the_lead_in_is_a_mismatch_too():
@@ -299,23 +353,56 @@ def faster_every_round(iterations):
 def test_a_host_that_stays_slow_is_marked_and_not_tried_for_ever():
     engine, host = ScriptedEngine(PREFILL, faster_every_round(5)), MoodyHost(slow_looks=99)
     done = measure.measure(engine, PREFILL, at_once(), host, iteration_s=1.0)
-    assert (len(engine.calls), done.slow_rounds) == (11, 10)
+    assert (len(engine.calls), done.slow_rounds) == (6, 5)
     assert metrics_of(PREFILL, done.rounds).host_slowdown == 1.4
 
 
-def test_a_slow_host_that_does_not_show_costs_one_round():
-    engine, host = ScriptedEngine(PREFILL, constant()), MoodyHost(slow_looks=99)
-    done = measure.measure(engine, PREFILL, at_once(min_iterations=5), host, iteration_s=0.002)
-    assert (len(engine.calls), done.slow_rounds) == (2, 1)
-    assert metrics_of(PREFILL, done.rounds).host_slowdown == 1.4  # marked all the same
+class ChangingHost(AnyHost):
+    """Its slowdown during each round, the last for ever."""
+
+    def __init__(self, *slowdowns):
+        self.slowdowns = itertools.chain(slowdowns, itertools.repeat(slowdowns[-1]))
+        self.looks = 0
+
+    def slowdown(self):
+        self.looks += 1
+        if self.looks % 2:
+            self.now = next(self.slowdowns)
+        return self.now
 
 
-def test_a_slow_round_that_is_slower_than_the_fastest_is_run_again():
-    times = [5.0] * 5 + [4.0] * 5 + [4.9] * 5 + [4.04] * 5
-    engine, host = ScriptedEngine(PREFILL, itertools.chain(times, constant())), MoodyHost(99)
+def test_two_rounds_that_are_equally_slow_do_not_show_that_the_host_does_not_matter():
+    engine = ScriptedEngine(PREFILL, itertools.chain([19.0] * 10, itertools.repeat(10.0)))
+    host = ChangingHost(1.9, 1.9, 1.0)
     done = measure.measure(engine, PREFILL, at_once(), host, iteration_s=1.0)
-    assert [each.steps[0].time_ms for each in done.rounds] == [4.04]
-    assert done.slow_rounds == 3
+    assert [each.steps[0].time_ms for each in done.rounds] == [10.0]
+    assert done.slow_rounds == 2
+
+
+def test_a_cell_that_takes_as_long_on_a_much_slower_host_does_not_feel_it():
+    engine = ScriptedEngine(PREFILL, constant())
+    done = measure.measure(engine, PREFILL, at_once(), ChangingHost(1.9, 1.5), iteration_s=1.0)
+    assert (len(engine.calls), done.slow_rounds) == (2, 1)
+    assert metrics_of(PREFILL, done.rounds).host_slowdown == 1.5  # marked all the same
+
+
+def test_what_was_seen_of_a_slow_host_says_nothing_of_a_slower_one():
+    """The first two rounds agree; the next, for a narrower interval, are on a slower host."""
+    noisy = [1.9, 2.1] * 3
+    engine = ScriptedEngine(PREFILL, itertools.chain([2.0] * 6, noisy, constant()))
+    host = ChangingHost(1.5, 1.2, 2.0)
+    series = measure._Series(engine, PREFILL, host, 0, 0.01)
+    series.run(3)
+    assert series.slow_rounds == 1
+    series.run(6)
+    assert series.slow_rounds == measure.MOST_SLOW_ROUNDS
+
+
+def test_a_slow_host_is_looked_for_however_little_precision_is_asked():
+    engine = ScriptedEngine(PREFILL, faster_every_round(5))
+    settings = at_once(precision=0.6)
+    done = measure.measure(engine, PREFILL, settings, ChangingHost(1.9), iteration_s=1.0)
+    assert done.slow_rounds == measure.MOST_SLOW_ROUNDS
 
 
 class WaitingEngine(ScriptedEngine):

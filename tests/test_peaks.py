@@ -14,9 +14,9 @@ import pytest
 from slidesparse_bench import peaks
 from slidesparse_bench.backends import DeviceFacts, DeviceKind
 from slidesparse_bench.errors import FormatError, NewerFormat
-from slidesparse_bench.known_devices import KNOWN_DEVICES, find_device
+from slidesparse_bench.known_devices import KNOWN_DEVICES, clock_of_rates, find_device
 from slidesparse_bench.peaks import Measured, measured_peaks, peaks_file, peaks_for, remember
-from slidesparse_bench.wire import SCHEMA_VERSION, PeakRate, PeakRates, decode, read_json
+from slidesparse_bench.wire import SCHEMA_VERSION, PeakRate, PeakRates, decode, encode, read_json
 from slidesparse_bench.worker import peak_rates
 from slidesparse_bench.worker.peak_rates import Way, best, seconds
 
@@ -116,6 +116,37 @@ def test_published_rates_are_dense_and_agree_with_the_hardware(known):
     assert found.int8_tops == pytest.approx((4 if is_geforce else 2) * found.bf16_tflops, rel=0.02)
     if found.fp8_tflops:
         assert found.fp8_tflops == pytest.approx(2 * found.bf16_tflops, rel=0.02)
+
+
+# SMs, and 8-bit operations of one per clock (INT8, dense); white papers of the architectures.
+UNITS = {
+    "NVIDIA GeForce RTX 3090": (82, 2048),
+    "NVIDIA GeForce RTX 4090": (128, 2048),
+    "NVIDIA GeForce RTX 5080": (84, 2048),
+    "NVIDIA GeForce RTX 5090": (170, 2048),
+    "NVIDIA A100-PCIE-40GB": (108, 4096),
+    "NVIDIA A100-SXM4-40GB": (108, 4096),
+    "NVIDIA A100 80GB PCIe": (108, 4096),
+    "NVIDIA A100-SXM4-80GB": (108, 4096),
+    "NVIDIA H100 PCIe": (114, 8192),
+    "NVIDIA H100 80GB HBM3": (132, 8192),
+    "NVIDIA H200": (132, 8192),
+}
+
+
+@pytest.mark.parametrize("known", PUBLISHED, ids=lambda known: known.name)
+def test_published_rates_follow_from_their_clock(known):
+    assert (known.peak_clock_mhz is None) == (known.name not in UNITS)
+    if known.peak_clock_mhz:
+        multiprocessors, operations = UNITS[known.name]
+        tops = multiprocessors * operations * known.peak_clock_mhz * 1e6 / 1e12
+        assert tops == pytest.approx(known.peaks.int8_tops, rel=0.003)
+
+
+@pytest.mark.parametrize("known", PUBLISHED, ids=lambda known: known.name)
+def test_rates_on_record_tell_their_clock(known):
+    assert clock_of_rates(encode(known.peaks)) == known.peak_clock_mhz
+    assert clock_of_rates({**encode(known.peaks), "source": "measured"}) is None
 
 
 def build_way(how="a way", rate="int8_tops", sizes=(10,), make=lambda size: lambda: size):

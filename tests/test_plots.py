@@ -6,6 +6,7 @@ import itertools
 import math
 import struct
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,72 @@ def test_error_bar_is_the_interval_of_the_rate():
     cells = {i: build_passed(i, tokens_per_second=1000.0, ci95_pct=2.0) for i in ids}
     (figure,) = line_figures(cells)
     assert figure.panels[0].lines[0].points[0].error == pytest.approx(20.0)
+
+
+def doubtful_speedup() -> dict:
+    """The reference started cold at M = 512."""
+    cells = {}
+    for backend, first in (("cublaslt", 2_000.0), ("cusparselt-2_4", 35_000.0)):
+        for m, rate in ((512, first), (1024, 32_000.0), (2048, 34_000.0), (4096, 36_000.0)):
+            name = cell_id(backend, m)
+            cells[name] = build_passed(name, tokens_per_second=rate)
+    return cells
+
+
+def test_point_of_a_doubted_number_is_marked_in_both_panels():
+    (figure,) = line_figures(doubtful_speedup())
+    doubted = [
+        [(line.label, point.x) for line in panel.lines for point in line.points if point.doubted]
+        for panel in figure.panels
+    ]
+    assert doubted == [[("cublaslt", 512)], [("cusparselt 2:4 (50 % zeros)", 512)]]
+    assert figure.doubts == "hollow: in doubt (see Anomalies)"
+
+
+def test_doubted_points_are_hollow_and_the_others_are_not():
+    pytest.importorskip("matplotlib")
+    (figure,) = line_figures(doubtful_speedup())
+    drawn = plots.draw_lines(figure)
+    hollow = [line for line in _curves(drawn.axes[0]) if line.get_markerfacecolor() == "white"]
+    assert [list(line.get_xdata()) for line in hollow] == [[512]]
+    assert drawn.legends[0].get_texts()[-1].get_text() == figure.doubts
+    (sound,) = line_figures(passed(*(cell_id("cutlass", m) for m in (512, 1024))))
+    texts = [text.get_text() for text in plots.draw_lines(sound).legends[0].get_texts()]
+    assert texts == ["cutlass"]
+
+
+def speedup_axes(*widths_pct: float):
+    """Of a sparse backend at 1.2 times the reference, with these intervals by M."""
+    cells = {}
+    for backend, rate in (("cublaslt", 1_000.0), ("cusparselt-2_4", 1_200.0)):
+        for n, width in enumerate(widths_pct):
+            name = cell_id(backend, 512 << n)
+            cells[name] = build_passed(name, tokens_per_second=rate, ci95_pct=width)
+    (figure,) = line_figures(cells)
+    return plots.draw_lines(figure).axes[1]
+
+
+def test_one_long_error_bar_does_not_set_the_axis_of_the_speedups():
+    pytest.importorskip("matplotlib")
+    assert speedup_axes(1.0, 150.0).get_ylim() == speedup_axes(1.0, 1.0).get_ylim()
+
+
+def test_axis_of_the_speedups_holds_its_level_its_points_and_short_bars():
+    pytest.importorskip("matplotlib")
+    low, high = speedup_axes(5.0, 5.0).get_ylim()
+    assert low < 1.0
+    assert high > 1.2 * (1 + math.hypot(0.05, 0.05))
+    assert (low, high) == pytest.approx((1.0, 1.28), abs=0.03)
+
+
+def test_equal_speedups_are_not_blown_up_to_the_height_of_the_axis():
+    pytest.importorskip("matplotlib")
+    cells = passed(*(cell_id(b, m) for b in ("cublaslt", "cutlass") for m in (512, 1024)))
+    for each in cells.values():
+        each.metrics = replace(each.metrics, step_time_ms=None)
+    (figure,) = line_figures(cells)
+    low, high = plots.draw_lines(figure).axes[1].get_ylim()
+    assert high - low == pytest.approx(0.1)
 
 
 def test_fake_numbers_say_so_in_the_title():

@@ -162,7 +162,7 @@ def test_the_record_says_what_was_done(tmp_path):
     record = converted(source, tmp_path / "out", "2:8")
 
     assert read_record(tmp_path / "out") == record
-    assert (record.source, record.sparsity) == (str(source), Sparsity(8))
+    assert (record.source, record.sparsity) == ("m", Sparsity(8))
     assert [weight.name for weight in record.weights] == sorted(
         f"{name}.weight" for name in (QKV, O_PROJ, DOWN)
     )
@@ -170,6 +170,26 @@ def test_the_record_says_what_was_done(tmp_path):
         content = (source / name).read_bytes()
         assert (file.bytes, file.sha256) == (len(content), hashlib.sha256(content).hexdigest())
     assert set(record.files) == {"config.json", "tokenizer.json", "model.safetensors"}
+
+
+@pytest.mark.parametrize(
+    ("inside", "named"),
+    [("", "{home}/m"), ("", "m"), ("", "./m/"), ("m", "."), ("m/original", "..")],
+)
+def test_a_record_names_the_source_and_no_place_of_this_machine(
+    tmp_path, monkeypatch, inside, named
+):
+    home = tmp_path / "ada"
+    build_checkpoint(home / "m")
+    (home / "m" / "original").mkdir()
+    monkeypatch.chdir(home / inside)
+
+    model = named.format(home=home)
+    source = find_source(model, print)
+    program.convert(conversion_request(source, model, Sparsity(8), home / "out", replace=False))
+
+    assert read_record(home / "out").source == "m"
+    assert str(tmp_path) not in (home / "out" / "slidesparse.json").read_text()
 
 
 def test_zeros_and_lost_norm_are_those_of_the_weights_times_their_scales(tmp_path):
@@ -195,6 +215,63 @@ def test_scales_in_another_file_than_their_weight_are_found(tmp_path):
 
     values = tensors[f"{QKV}.weight"].double()
     assert found.norm == pytest.approx(100 * float(values.norm()))
+
+
+@pytest.mark.parametrize(
+    "shape", [(), (1,), (1, 1), (8,), (8, 1)], ids=lambda shape: "x".join(map(str, shape)) or "-"
+)
+def test_scales_are_one_per_tensor_or_one_per_row(tmp_path, shape):
+    tensors = linear(QKV, 8, 16, torch.int8, scale=torch.full(shape, 4.0))
+
+    record = converted(build_checkpoint(tmp_path / "m", tensors), tmp_path / "out")
+
+    norm = 4 * float(tensors[f"{QKV}.weight"].double().norm())
+    assert record.weights[0].norm == pytest.approx(norm)
+    assert record.warnings == []
+
+
+@pytest.mark.parametrize(
+    ("scale", "words"),
+    [
+        (torch.full((2, 4), 0.5), "F32 [2, 4]"),  # as many blocks as rows
+        (torch.full((8, 2), 0.5), "F32 [8, 2]"),
+        (torch.full((1, 8), 0.5), "F32 [1, 8]"),
+        (torch.full((3,), 0.5), "F32 [3]"),
+        (torch.full((8, 1), 2, dtype=torch.uint8), "U8 [8, 1]"),
+    ],
+    ids=["blocks", "groups", "columns", "three", "another type"],
+)
+def test_scales_that_cannot_be_read_leave_the_norm_unknown_and_say_so(tmp_path, scale, words):
+    tensors = {
+        **linear(QKV, 8, 16, torch.int8, scale=scale),
+        **linear(O_PROJ, 8, 16, torch.int8),
+    }
+    source, out = build_checkpoint(tmp_path / "m", tensors), tmp_path / "out"
+
+    record = converted(source, out)
+
+    known, unknown = sorted(record.weights, key=lambda weight: weight.norm is None)
+    assert (unknown.name, unknown.norm, unknown.norm_lost) == (f"{QKV}.weight", None, None)
+    assert unknown.zeros >= 0.25
+    assert record.norm_lost == pytest.approx(known.norm_lost)
+    assert read_record(out) == record
+    [warning] = record.warnings
+    assert warning == (
+        f"1 of 2 weights have scales that are not one float per tensor or row, first "
+        f"{QKV}.weight_scale ({words} for a weight [8, 16]): what pruning took from their norm is not known"
+    )
+
+
+def test_a_norm_that_is_known_of_no_weight_is_told_as_unknown(tmp_path, capsys):
+    tensors = linear(QKV, 8, 16, torch.int8, scale=torch.ones(2, 4))
+    source, out = build_checkpoint(tmp_path / "m", tensors), tmp_path / "out"
+
+    assert prepare_command("--model", source, "--sparsity", "2:8", "--out", out) == 0
+
+    told = " ".join(capsys.readouterr().out.split())
+    assert "what pruning took from their norm is not known." in told
+    assert "zeros, norm lost unknown" in told
+    assert read_record(out).norm_lost is None
 
 
 def test_no_more_than_one_weight_exists_at_a_time(tmp_path, monkeypatch):
@@ -397,7 +474,7 @@ def damaged(content, how):
     elif how == "overlap":
         header[name]["data_offsets"][0] += 1
     elif how == "negative":
-        header[name]["data_offsets"] = [-8, 0]
+        header[name]["shape"] = [-n for n in header[name]["shape"]]
     text = json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + content[8 + length :]
 
@@ -413,6 +490,71 @@ def test_a_damaged_file_is_named_before_anything_is_written(tmp_path, how):
     with pytest.raises(UsageError, match=r"model\.safetensors is not a whole safetensors file"):
         converted(source, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m"]
+
+
+def with_index(folder, change):
+    """The checkpoint with another `weight_map`: what `change` makes of the one it has."""
+    index = folder / "model.safetensors.index.json"
+    content = json.loads(index.read_text())
+    index.write_text(json.dumps(content | {"weight_map": change(content["weight_map"])}))
+    return folder
+
+
+def test_an_index_that_names_a_tensor_no_file_has_is_refused(capsys, tmp_path):
+    folder = with_index(
+        build_checkpoint(tmp_path / "m", shards=SHARDS),
+        lambda names: names | {"model.layers.7.ghost.weight": SHARDS[1]},
+    )
+    told = refusal(capsys, "--model", folder, "--sparsity", "2:8", "--out", tmp_path / "o")
+    assert (
+        f"{folder}: its index puts model.layers.7.ghost.weight into {SHARDS[1]}, which lacks it "
+        "(no file has it); fetch the index and all files that it names again"
+    ) in " ".join(told.split())
+    assert not (tmp_path / "o").exists()
+
+
+def test_names_that_are_no_text_are_refused(capsys, tmp_path):
+    folder = build_checkpoint(tmp_path / "m", shards=SHARDS)
+    arguments = ("--model", folder, "--sparsity", "2:8", "--out", tmp_path / "o")
+    (folder / os.fsdecode(b".caf\xe9")).touch()
+    assert r"the name '.caf\udce9' is not UTF-8" in " ".join(refusal(capsys, *arguments).split())
+    (folder / os.fsdecode(b".caf\xe9")).unlink()
+    with_index(folder, lambda names: names | {"\ud800": SHARDS[0]})
+    assert r"the name '\ud800' is not UTF-8" in " ".join(refusal(capsys, *arguments).split())
+
+
+def test_an_index_that_puts_tensors_into_the_wrong_shard_is_refused(tmp_path):
+    folder = build_checkpoint(tmp_path / "m", shards=SHARDS)
+    first, *others = sorted(safetensors_torch.load_file(folder / SHARDS[1]))
+    with_index(folder, lambda names: dict.fromkeys(sorted(names), SHARDS[0]) | {"a": SHARDS[1]})
+    words = (
+        rf"puts {first} into {SHARDS[0]}, which lacks it \({SHARDS[1]} has it\), and likewise "
+        f"{len(others) + 1} more; "
+    )
+    with pytest.raises(UsageError, match=words):
+        converted(folder, tmp_path / "out")
+
+
+@pytest.mark.parametrize("rows", [12, 4])
+@pytest.mark.parametrize("shards", [SHARDS, ("a.safetensors", "b.safetensors")])
+def test_a_tensor_in_two_files_is_refused(tmp_path, shards, rows):
+    folder = build_checkpoint(tmp_path / "m", shards=shards)
+    if shards is not SHARDS:
+        (folder / "model.safetensors.index.json").unlink()
+    for file in shards:
+        content = safetensors_torch.load_file(folder / file)
+        content[f"{QKV}.weight"] = random_weight(12 if file == shards[0] else rows, 48, torch.int8)
+        safetensors_torch.save_file(content, folder / file)
+    words = rf"{QKV}\.weight lies in {shards[0]} and in {shards[1]}, and which one "
+    with pytest.raises(UsageError, match=words):
+        converted(folder, tmp_path / "out")
+
+
+def test_tensors_that_the_index_forgets_are_converted_as_they_are_loaded(tmp_path):
+    folder = build_checkpoint(tmp_path / "m", shards=SHARDS)
+    with_index(folder, lambda names: {key: file for key, file in names.items() if "q_p" not in key})
+    converted(folder, tmp_path / "out")
+    assert satisfies(read_tensors(tmp_path / "out")[f"{QKV}.weight"], Sparsity(8))
 
 
 def test_weights_that_do_not_fit_the_config_are_refused(tmp_path):
@@ -642,6 +784,8 @@ def test_a_hub_model_is_downloaded_and_then_converted(tmp_path, monkeypatch):
     fake_hub(monkeypatch, folder)
     source = find_source("org/m", print)
     assert (source.folder, source.quantization) == (folder, Quantization.INT8)
+    request = conversion_request(source, "org/m", Sparsity(8), tmp_path / "o", replace=False)
+    assert request.source == "org/m"
 
 
 def test_a_hub_model_that_cannot_be_had_is_a_reason(capsys, tmp_path, monkeypatch):
@@ -688,7 +832,8 @@ def test_a_checkpoint_that_says_it_is_sparse_is_refused(capsys, tmp_path, declar
 
 def test_a_converted_checkpoint_is_not_converted_again(capsys, tmp_path):
     converted(build_checkpoint(tmp_path / "m"), tmp_path / "c", "2:4")
-    for sparsity, advice in (("2:4", "use it as it is"), ("2:8", f"convert {tmp_path / 'm'}")):
+    instead = "convert the checkpoint that it was made of, m"
+    for sparsity, advice in (("2:4", "use it as it is"), ("2:8", instead)):
         arguments = ("--model", tmp_path / "c", "--sparsity", sparsity, "--out", tmp_path / "o")
         assert f"already pruned to 2:4 (slidesparse.json); {advice}" in refusal(capsys, *arguments)
 

@@ -160,9 +160,10 @@ def test_what_changed_between_two_sittings_is_told_in_words(changes, told):
     [
         ({"git": None, "code": "a" * 64}, {"git": None, "code": "b" * 64}, [f"code {'a' * 12} -> {'b' * 12}"]),
         ({"code": "a" * 64}, {"code": "a" * 64, "git": {"commit": "2" * 40}}, []),
-        ({"code": None}, {"code": "a" * 64, "git": {"commit": "2" * 40}}, [f"commit {'1' * 12} -> {'2' * 12}"]),
+        ({"code": None}, {"code": "a" * 64, "git": {"commit": "2" * 40}}, [f"code not recorded -> {'a' * 12}", f"commit {'1' * 12} -> {'2' * 12}"]),
+            ({"code": None}, {"code": None}, []),
     ],
-    ids=["wheels of one version", "a commit that changes no module", "an older record"],
+    ids=["wheels of one version", "a commit that changes no module", "an older record", "two older records"],
 )  # fmt: skip
 def test_code_that_ran_is_compared_and_not_what_else_a_commit_changes(before, now, told):
     document = a_document(sittings=[a_sitting(**before)])

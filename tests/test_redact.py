@@ -13,6 +13,7 @@ from slidesparse_bench.redact import (
     redact_command,
     redact_json,
     redact_value,
+    redact_yaml,
 )
 
 ADA = Owner(
@@ -219,4 +220,49 @@ def shape(value):
         return {key: shape(item) for key, item in value.items()}
     if isinstance(value, list):
         return [shape(item) for item in value]
-    return type(value)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return str if is_number else type(value)  # a number that is secret becomes a text
+
+
+# Trees
+
+
+@pytest.mark.parametrize(
+    ("value", "clean"),
+    [
+        ({"private_key": 94739201847}, {"private_key": REDACTED}),
+        ({"credentials": {"value": "abc", "n": [1]}}, {"credentials": {"value": REDACTED, "n": [REDACTED]}}),
+        ({"next_token": 7, "password": None, "secret": True}, {"next_token": 7, "password": None, "secret": True}),
+        ({"api_keys": ["abc", 12]}, {"api_keys": [REDACTED, REDACTED]}),
+    ],
+)  # fmt: skip
+def test_everything_below_a_secret_key_is_secret(value, clean):
+    assert redact_json(value, NOBODY) == clean
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "password: S3CRETone S3CRETtwo S3CRETthree",
+        "passphrase: S3CRETx,S3CRETy;S3CRETz",
+        "secret: |\n  S3CRETa\n  S3CRETb",
+        "access_key:\n  S3CRETbelow",
+        "headers: {Authorization: S3CRETplain}",
+        "credentials:\n  user: S3CRETu\n  value: [S3CRETv, 1]",
+        "password: 'S3CRET it''s'  # why",
+    ],
+)
+def test_no_secret_of_a_yaml_file_stays_however_it_is_written(written):
+    text = f"name: a\n{written}\nmodels: [m]  # a comment\n"
+    clean = redact_yaml(text, NOBODY)
+    assert "S3CRET" not in clean
+    assert clean.startswith("name: a\n")
+    assert clean.endswith("\nmodels: [m]  # a comment\n")
+    assert clean.count("\n") == text.count("\n")
+
+
+@pytest.mark.parametrize(
+    "text", ["a: [1, 2\npassword: S3CRETx\n", "a: &a\n  b: *a\n  token: S3CRETx\n"]
+)
+def test_broken_and_circular_yaml_is_redacted_all_the_same(text):
+    assert "S3CRET" not in redact_yaml(text, NOBODY)

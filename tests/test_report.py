@@ -158,7 +158,7 @@ def test_summary_tells_the_reason_and_what_to_do():
     ("starved", "said"),
     [
         ([], None),
-        (["m512"], "The others reach from 1.10x to 1.10x, median 1.10x."),
+        (["m512"], "Without these there are 1 comparison, from 1.10x to 1.10x, median 1.10x."),
         (["m512", "m16384"], "In 2 of these comparisons the host, not the GPU,"),
     ],
 )
@@ -176,7 +176,21 @@ def test_summary_tells_what_speedups_are_where_the_device_decides(starved, said)
     text = part(report(cells), "## Summary")
     assert "2 comparisons, from 0.95x to 1.10x" in text
     assert said in text if said else "of these comparisons" not in text
-    assert ("The others reach" in text) is (len(starved) == 1)
+    assert ("Without these" in text) is (len(starved) == 1)
+
+
+def test_summary_counts_speedups_of_which_nobody_knows_who_waited():
+    middle = {each: each.replace("m16384", "m4096") for each in (CELL, DENSE)}
+    cells = {
+        CELL: build_passed(CELL, tokens_per_second=110.0, host_wait_share=0.01),
+        DENSE: build_passed(DENSE, tokens_per_second=100.0, host_wait_share=0.9),
+        middle[CELL]: build_passed(middle[CELL], tokens_per_second=105.0),
+        middle[DENSE]: build_passed(middle[DENSE], tokens_per_second=100.0, host_wait_share=0.9),
+    }
+    text = part(report(cells), "## Summary")
+    assert "In 1 of these comparisons the host, not the GPU," in text
+    assert "In 1 others it is not on record how long the host waited." in text
+    assert "Without these" not in text
 
 
 def test_summary_does_not_praise_a_speedup_over_the_second_best():
@@ -306,18 +320,16 @@ def test_change_is_told_against_the_plan_not_the_first_attempt():
         ),
         ("the M that ran is not on record", {"m_observed": ObservedM(0, 0, 0)}),
         (
-            (
-                "the device waited for a host whose CPU was slower than at its best, and measuring "
-                "again did not help"
-            ),
+            "the host's CPU was slow, and whether that made its steps longer is not on record",
             {"host_slowdown": 1.2},
         ),
         (
-            (
-                "the device waited for a host whose CPU was slower than at its best, and measuring "
-                "again did not help"
-            ),
+            "a slow CPU of the host may have made its steps longer, and measuring again did not help",
             {"host_slowdown": 1.2, "host_wait_share": 0.4},
+        ),
+        (
+            "a slow CPU of the host may have made its steps longer, and measuring again did not help",
+            {"host_slowdown": 1.2, "host_wait_share": 0.01},
         ),
         (
             (
@@ -326,6 +338,7 @@ def test_change_is_told_against_the_plan_not_the_first_attempt():
             ),
             {"host_slowdown": 1.0, "host_wait_share": 0.01},
         ),
+        ("its step times had not settled when the warm-up was over", {"warmup_steady": False}),
         (
             "more than 1 % of its steps are outliers; they are kept",
             {"outlier_steps": 3, "m_observed": ObservedM(16384, 16384, 200)},
@@ -351,6 +364,12 @@ def test_each_doubt_about_a_number_is_a_note(note, changes):
     assert "[1]" in row(text, "16384")[1]
 
 
+def test_a_slow_host_that_also_sets_the_time_of_the_steps_has_both_notes():
+    text = report({CELL: build_passed(CELL, host_slowdown=1.2, host_wait_share=0.01)})
+    assert "[1][2]" in row(part(text, "## Throughput"), "16384")[1]
+    assert re.search(r"^\[2\] host-bound: the host hardly", text, re.MULTILINE)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -369,11 +388,31 @@ def test_what_is_usual_is_no_note(changes):
 
 
 def test_summary_says_what_helps_a_host_bound_cell():
-    cells = {CELL: build_passed(CELL, host_wait_share=0.02)}
-    advice = "In 1 cell Python on the CPU, not the GPU, set the time of the steps (host-bound)."
-    assert advice in part(report(cells), "## Summary")
-    cells = {CELL: build_passed(CELL, host_wait_share=0.5)}
-    assert "host-bound" not in report(cells)
+    cells = {
+        CELL: build_passed(CELL, host_wait_share=0.02),
+        DENSE: build_passed(DENSE, host_wait_share=0.5),
+        CUBLASLT: build_passed(CUBLASLT),
+    }
+    text = part(report(cells), "## Summary")
+    assert "In 1 of 2 cells Python on the CPU, not the GPU, set the time of the steps" in text
+    assert "1 of those ran without a CUDA graph of their M" in text
+    del cells[CELL]
+    assert "host-bound" not in part(report(cells), "## Summary")
+
+
+def test_summary_asks_for_no_graph_that_is_there():
+    record = build_passed(CELL, host_wait_share=0.02)
+    graph = {"compilation_config": {"cudagraph_capture_sizes": [16384]}}
+    record.attempts[-1] = replace(record.attempts[-1], engine_args=graph)
+    text = part(report({CELL: record}), "## Summary")
+    assert "In 1 of 1 cell Python on the CPU" in text
+    assert "CUDA graph" not in text
+
+
+def test_a_host_bound_number_is_usable_with_a_reservation():
+    text = report({CELL: build_passed(CELL, host_wait_share=0.02)})
+    found = part(text, "## Usable for publication")
+    assert "1 cell: host-bound: a faster host would change it, a faster GEMM hardly" in found
 
 
 def test_note_says_that_measuring_again_did_not_help():
@@ -784,6 +823,14 @@ def test_attempts_are_counted_only_beyond_the_trials():
     assert row(text, "16384")[1].endswith(", 3 attempts")
 
 
+def test_a_report_shows_no_secret_of_its_matrix():
+    text = report(
+        {CELL: build_passed(CELL)}, matrix_text="engine_args: {hf_token: S3CRET aaa111}\n"
+    )
+    assert "S3CRET" not in text
+    assert "hf_token: <redacted>" in text
+
+
 # Sittings
 
 
@@ -820,7 +867,7 @@ def test_change_between_sittings_warns_in_the_summary_and_marks_the_later_number
     table = part(text, "## Throughput")
     assert [row(table, m)[1] for m in ("512", "1024")] == ["90,000 ±0.5 %"] * 2
     assert row(table, "2048")[1] == "90,000 ±0.5 % [1]"
-    assert f"[1] measured after the change of {told}" in table
+    assert "[1] measured after the change of sitting 2: vllm 0.25.1 -> 0.26.0" in table
     assert row(part(text, "### Sittings"), "2")[3] == "vllm 0.25.1 -> 0.26.0"
 
 
@@ -835,6 +882,20 @@ def test_numbers_of_one_side_compare(days, versions):
     assert "### Sittings" in text
 
 
+def test_note_on_a_change_is_short_and_the_table_of_sittings_has_all():
+    later = sitting(
+        2, gpus=[{**GPU, "uuid": "GPU-1"}], driver="580.2", versions={"vllm": "1", "new": "2"}
+    )
+    environment = {**ENVIRONMENT, "sittings": [sitting(1), sitting(1), later]}
+    text = report(measured_on(1, 2), environment=environment)
+    note = (
+        "[1] measured after the change of sitting 3: other GPUs, driver 580.1 -> 580.2, and 2 other"
+    )
+    assert note in part(text, "## Throughput")
+    assert "GPU-0 -> GPU-1" not in text.replace(part(text, "### Sittings"), "")
+    assert "GPU 0 uuid GPU-0 -> GPU-1" in row(part(text, "### Sittings"), "3")[3]
+
+
 def test_trials_on_both_sides_of_a_change_are_told():
     record = in_trials(100.0, 101.0)
     record.attempts = [
@@ -843,6 +904,24 @@ def test_trials_on_both_sides_of_a_change_are_told():
     sittings = [sitting(1), sitting(2, driver="580.2")]
     text = report({CELL: record}, environment={**ENVIRONMENT, "sittings": sittings})
     assert "[1] its trials were measured before and after a change of the machine" in text
+
+
+def test_devices_of_all_sittings_are_counted_once_each():
+    days = [sitting(day, gpus=[{**GPU, "uuid": f"GPU-{day % 2}"}]) for day in (1, 2, 3)]
+    cells = measured_on(1, 2, 3)
+    for record in cells.values():
+        record.attempts = [replace(record.attempts[0], device="GPU 0")]
+    text = report(cells, environment={**ENVIRONMENT, "gpus": [GPU], "sittings": days})
+    assert row(text, "devices")[1].startswith("2 x NVIDIA H200")
+
+
+def test_program_that_began_to_record_its_code_is_another_one():
+    sittings = [sitting(1), sitting(2, code="c0de" * 16)]
+    text = report(
+        measured_on(1, 2), environment={**ENVIRONMENT, "code": None, "sittings": sittings}
+    )
+    assert "code not recorded -> c0dec0dec0de" in part(text, "### Sittings")
+    assert "modules with SHA-256 `c0dec0dec0de` (sitting 2)" in row(text, "source")[1]
 
 
 def test_gpus_that_are_set_alike_are_told_once_and_others_apart():
@@ -857,11 +936,11 @@ def test_gpus_that_are_set_alike_are_told_once_and_others_apart():
 # Power and the physical limit
 
 SEEN = {
-    "power_w_mean": 687.05,
+    "power_w_mean": 772.8,
     "sm_clock_mhz_mean": 1660.4,
     "temperature_c_max": 61.0,
-    "energy_j": 1697.5,
-    "tokens_per_joule": 579.7,
+    "energy_j": 1252.0,
+    "tokens_per_joule": 131.0,
     "throttled": [],
 }
 DONE = {
@@ -871,6 +950,9 @@ DONE = {
     "roofline_bound": "compute",
 }
 RATED = {**ENVIRONMENT, "peaks": PEAKS}
+
+
+NO_ENERGY = {"energy_j": None, "tokens_per_joule": None}
 
 
 def limit_rows(text: str) -> list[list[str]]:
@@ -884,11 +966,50 @@ def test_power_and_limit_stand_below_the_rates_with_the_source_of_the_rates():
     text = part(report({CELL: build_passed(CELL, **SEEN, **DONE)}, environment=RATED), "## Through")
     assert limit_rows(text) == [
         [
-            *("16384", "cusparselt 2:8", "1.82", "687", "1,660", "580"),
+            *("16384", "cusparselt 2:8", "1.82", "687", "1,660", "131"),
             *("794", "0.0244", "43 %", "compute"),
         ]
     ]
     assert text.count("NVIDIA H200 data sheet") == 1
+
+
+def test_power_without_energy_is_that_of_the_samples():
+    text = report({CELL: build_passed(CELL, **SEEN | NO_ENERGY, **DONE)}, environment=RATED)
+    assert limit_rows(text)[0][3:5] == ["773", "1,660"]
+    assert "tokens/J" not in text
+
+
+BY_ENERGY = "- `W`: energy by the driver's counter over time"
+BY_SAMPLES = "- `W`: mean of the power samples, which swing"
+ELSEWHERE = "- `W` without `tokens/J`: mean of the power samples"
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        ([SEEN, SEEN], [BY_ENERGY]),
+        ([SEEN | NO_ENERGY] * 2, [BY_SAMPLES]),
+        ([SEEN, SEEN | NO_ENERGY], [BY_ENERGY, ELSEWHERE]),
+        ([{"sm_clock_mhz_mean": 1660.4}] * 2, []),
+    ],
+    ids=["energy", "samples", "both", "neither"],
+)
+def test_legend_says_what_power_was_known_by(seen, said):
+    ids = (CELL, DENSE)
+    cells = {each: build_passed(each, **numbers) for each, numbers in zip(ids, seen, strict=True)}
+    text = report(cells, environment=RATED)
+    assert [each for each in (BY_ENERGY, BY_SAMPLES, ELSEWHERE) if each in text] == said
+
+
+@pytest.mark.parametrize(
+    ("source", "is_said"),
+    [("NVIDIA H200 Tensor Core GPU data sheet", True), ("measured 2026-03-01", False)],
+)
+def test_clock_of_published_rates_is_named(source, is_said):
+    document = {**ENVIRONMENT, "peaks": {**PEAKS, "source": source}}
+    text = report({CELL: build_passed(CELL, **SEEN, **DONE)}, environment=document)
+    assert (f"({source}); arithmetic at an SM clock of 1830 MHz, with which" in text) is is_said
+    assert ("SM clock of" in text) is is_said
 
 
 def test_power_limit_is_a_remark_on_the_group():
@@ -962,7 +1083,7 @@ def test_group_without_a_limit_says_why_when_others_have_one():
 
 def test_field_that_was_not_measured_says_why_it_is_empty():
     other = CELL.replace("m16384", "m512")
-    short = {**SEEN, **DONE, "power_w_mean": None}
+    short = {**SEEN, **DONE, **NO_ENERGY, "power_w_mean": None}
     cells = {CELL: build_passed(CELL, **SEEN, **DONE), other: build_passed(other, **short)}
     text = report(cells, environment=RATED)
     assert "An empty field was not measured: its rounds were too short" in text

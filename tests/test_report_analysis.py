@@ -23,6 +23,7 @@ from slidesparse_bench.report.document import render
 from slidesparse_bench.report.index_limits import overflows
 from slidesparse_bench.report.memory_needs import Judgement, needs_of, room_of
 from slidesparse_bench.report.view import RunView, view_of
+from slidesparse_bench.wire import Spread
 
 RTX_4090 = {
     "name": "NVIDIA GeForce RTX 4090",
@@ -119,7 +120,33 @@ def doubtful_reference() -> dict[str, CellRecord]:
 
 def test_mean_speedup_leaves_out_what_anomalies_doubts_and_says_so():
     text = part(report(doubtful_reference()), "### m, INT8, prefill")
-    assert "cusparselt 2:4 1.10x (3 of 4 M; 1 in doubt)." in text
+    assert "cusparselt 2:4 1.10x (3 of 4 M; 1 left out)." in text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"host_wait_share": 0.01},
+        {"step_time_ms": Spread(100.0, 100.0, 99.0, 101.0, 6.0)},
+    ],
+    ids=["host-bound", "a wide interval"],
+)
+def test_mean_speedup_leaves_out_what_says_little_of_the_kernels(changes):
+    cells = series("cublaslt", {512: 100.0, 1024: 200.0, 2048: 300.0})
+    cells |= series("cusparselt-2_4", {512: 110.0, 1024: 220.0, 2048: 390.0})
+    slow = cell_id("cusparselt-2_4", 2048)
+    cells[slow] = build_passed(slow, tokens_per_second=390.0, **changes)
+    text = part(report(cells), "### m, INT8, prefill")
+    assert "cusparselt 2:4 1.10x (2 of 3 M; 1 left out)." in text
+
+
+def test_a_rate_out_of_line_is_told_to_be_host_bound():
+    cells = series("cublaslt", {512: 2_165.0, 1024: 32_000.0, 2048: 34_000.0})
+    slow = cell_id("cublaslt", 512)
+    cells[slow] = build_passed(slow, tokens_per_second=2_165.0, host_wait_share=0.001)
+    text = part(report(cells), "### Rates that do not fit their neighbours in M: 1")
+    assert "host-bound, without a CUDA graph of its M" in text
+    assert "too slow a start" not in text
 
 
 def test_doubted_speedup_is_marked_in_its_table():

@@ -220,10 +220,12 @@ def test_a_run_held_by_a_live_process_is_locked_and_free_after_its_death(tmp_pat
     assert held.wait(20)
     with pytest.raises(RunLocked, match=f"process {holder.pid}"), store.locked():
         pass
+    assert Store.open(store.folder).record.state is RunState.RUNNING
     holder.kill()
     holder.join()
+    assert Store.open(store.folder).record.state is RunState.INTERRUPTED
     with store.locked():
-        assert store.record.state is RunState.RUNNING
+        assert store.record.state is RunState.INTERRUPTED
 
 
 def test_the_newest_run_is_meant_when_none_is_named(tmp_path):

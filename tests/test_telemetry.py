@@ -24,6 +24,7 @@ from slidesparse_bench.telemetry import (
     Sample,
     Telemetry,
     applied,
+    mean_power_w,
     read_samples,
     row,
     summarize,
@@ -481,6 +482,16 @@ def test_metrics_take_over_every_number_of_the_telemetry() -> None:
     assert after.tokens_per_joule == 500.0
     changed = {name for name, value in vars(after).items() if value != vars(before)[name]}
     assert changed == {*vars(telemetry), "tokens_per_joule"}
+
+
+def test_power_is_energy_over_time_whatever_the_samples_were() -> None:
+    metrics = build_metrics(energy_j=1350.0, elapsed_time=2.0, power_w_mean=772.8)
+    assert mean_power_w(metrics) == 675.0
+
+
+def test_power_without_energy_is_that_of_the_samples() -> None:
+    assert mean_power_w(build_metrics(power_w_mean=510.0)) == 510.0
+    assert mean_power_w(build_metrics()) is None
 
 
 @pytest.mark.parametrize("energy_j", [None, 0.0])

@@ -1,12 +1,15 @@
 """Several measurements of one cell as one."""
 
+import statistics
+from random import Random
+
 import pytest
 from builders import build_metrics
 from hypothesis import given
 from hypothesis import strategies as st
 
 from slidesparse_bench.spread import outlier_count, t95
-from slidesparse_bench.trials import combined
+from slidesparse_bench.trials import combined, half_width_between
 
 
 def test_one_trial_is_itself():
@@ -70,8 +73,8 @@ def test_the_rate_of_all_lies_between_those_of_the_trials(rates):
 
 def test_outliers_are_counted_apart_from_the_growth_of_a_step():
     growing = [10.0 + 0.01 * i + 0.05 * (-1) ** i for i in range(200)]
-    assert outlier_count([growing]) == 0
-    assert outlier_count([[*growing[:100], 14.0, *growing[101:]]]) == 1
+    assert outlier_count([growing], grows=True) == 0
+    assert outlier_count([[*growing[:100], 14.0, *growing[101:]]], grows=True) == 1
 
 
 def test_a_trial_on_which_the_host_hardly_waited_is_not_hidden_by_others():
@@ -80,3 +83,13 @@ def test_a_trial_on_which_the_host_hardly_waited_is_not_hidden_by_others():
         combined([build_metrics(host_wait_share=each) for each in shares]).host_wait_share == 0.01
     )
     assert combined([build_metrics(host_wait_share=0.5), build_metrics()]).host_wait_share is None
+
+
+@pytest.mark.parametrize("steps", [[20] * 5, [128, 5, 5], [128, 5, 5, 5, 5], [128] + [5] * 9])
+def test_the_interval_covers_as_often_as_it_says_however_long_the_trials_were(steps):
+    random, held = Random(3), 0
+    for _ in range(1000):
+        means = [random.gauss(100, 2) for _ in steps]
+        mean = statistics.fmean(means, weights=steps)
+        held += abs(mean - 100) <= half_width_between(means, steps)
+    assert held / 1000 > 0.91

@@ -15,7 +15,7 @@ from slidesparse_bench.campaign import Campaign
 from slidesparse_bench.cli.output import console, print_json
 from slidesparse_bench.cli.progress import LiveProgress, PlainProgress
 from slidesparse_bench.device import Device, find_devices
-from slidesparse_bench.errors import ExitCode, UsageError
+from slidesparse_bench.errors import DISK_FULL, ExitCode, UsageError
 from slidesparse_bench.executors.local import LocalExecutor
 from slidesparse_bench.matrix import Matrix
 from slidesparse_bench.peaks import peaks_for
@@ -80,7 +80,12 @@ def execute(
     with stopped_by_signals(stop) as received, progress:
         campaign.run(selected)
     names = gpu_names(store.environment())
-    write_text(store.folder / RESULTS, results_csv(store.record, names))
+    try:
+        write_text(store.folder / RESULTS, results_csv(store.record, names))
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        campaign.pause(f"the disk is full ({error})")
     code = exit_code(store.record, judged, received)
     if campaign.paused_because:
         out.print(f"The run paused: {campaign.paused_because}.", markup=False)

@@ -15,12 +15,20 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from slidesparse_bench.cell import DEFAULT_M, Quantization
+from slidesparse_bench.backends import BACKENDS
+from slidesparse_bench.cell import DEFAULT_M, Quantization, Sparsity
 from slidesparse_bench.cli.doctor import refuse_busy
 from slidesparse_bench.cli.execution import code_of_signal, parse_gpus, stopped_by_signals
-from slidesparse_bench.cli.output import REPORTS, Json, console, print_json
+from slidesparse_bench.cli.output import (
+    REPORTS,
+    Json,
+    complain,
+    console,
+    error_document,
+    print_json,
+)
 from slidesparse_bench.device import Device, find_devices, machine_facts
-from slidesparse_bench.errors import ExitCode, NothingToRun, UsageError
+from slidesparse_bench.errors import ExitCode, NothingToRun, SlideSparseError, UsageError
 from slidesparse_bench.gemm_run import GemmRun, interrupted, with_results
 from slidesparse_bench.gemm_wire import LINES, Row, RowState
 from slidesparse_bench.gemms import (
@@ -35,6 +43,7 @@ from slidesparse_bench.gemms import (
 from slidesparse_bench.gemms.tables import output_note, read_tables
 from slidesparse_bench.gemms.write import EMULATED, header_lines
 from slidesparse_bench.matrix import load_matrix
+from slidesparse_bench.models import BUILTIN_NAMES
 from slidesparse_bench.provenance import sitting
 from slidesparse_bench.report.table import Table
 from slidesparse_bench.store import now
@@ -44,6 +53,15 @@ LARGEST = 2**24
 CPU_MEMORY_GIB = 4.0
 _ALL_M = sorted({m for ms in DEFAULT_M.values() for m in ms})
 _SPARSITIES = "2:4,2:6,2:8,2:10"
+_ALLOWED = {
+    "--model": f"give folders with config.json or built-in models ({', '.join(BUILTIN_NAMES)})",
+    "--quantization": f"give any of {', '.join(Quantization)}",
+    "--backend": f"give any of {', '.join(BACKENDS)}",
+    "--sparsity": f"give any of {', '.join(f'2:{group}' for group in Sparsity.GROUPS)}",
+    "-m": "give whole numbers",
+    "--square": "give whole numbers",
+}
+"""What to do about an empty list."""
 _STYLES = {"failed": "red", "refused": "dim", "pending": "yellow"}
 
 
@@ -103,8 +121,9 @@ def gemm(
     - `slidesparse gemm --model qwen2.5-7b --quantization int8 --sparsity 2:8 -m 4096,16384`
     - `slidesparse gemm --square 4096,8192,16384 --json > gemm-square.json`
 
-    **Exit codes**: 0 all measured or refused with a reason, 1 some failed, 2 bad usage or matrix,
-    3 nothing could run, 130/143 interrupted, what was measured is kept.
+    **Exit codes**: 0 all measured or refused with a reason, 1 some failed, or results could not be
+    written, 2 bad usage or matrix, 3 nothing could run, 130/143 interrupted, what was measured is
+    kept.
     """
     squares = _sizes("--square", square)
     matrix_seed = 0
@@ -149,7 +168,7 @@ def gemm(
 
 
 def _measure(begun: GemmResult, device: Device, folder: Path, *, json_mode: bool) -> ExitCode:
-    """Measure what is pending, write and show everything."""
+    """Measure what is pending, write and show everything, what cannot be written as well."""
     words = console(json_mode=json_mode)
     pending = [row.task for row in begun.rows if row.state is RowState.PENDING]
     words.print(f"{folder}: {len(pending)} GEMMs on {device.facts.name}", markup=False)
@@ -163,26 +182,57 @@ def _measure(begun: GemmResult, device: Device, folder: Path, *, json_mode: bool
     stop = threading.Event()
     with stopped_by_signals(stop) as received:
         rows = with_results(begun.rows, run.measure(pending, stop))
+    ended_early = bool(received or run.cannot_write)
     result = replace(
         begun,
-        rows=interrupted(rows) if received else rows,
+        rows=interrupted(rows, run.cannot_write) if ended_early else rows,
         facts=run.facts,
-        interrupted=bool(received),
+        interrupted=ended_early,
     )
-    files = write_all(result, folder)
-    code = code_of_signal(received[0]) if received else exit_code(result)
+    files, cannot_write = _written(result, folder)
+    error = _not_kept(folder, cannot_write or run.cannot_write)
+    code = code_of_signal(received[0]) if received else exit_code(result, kept=error is None)
     _show(words, result, files, json_mode=json_mode)
+    if error is not None:
+        complain(error)
     if json_mode:
-        print_json({**result.document(), "folder": str(folder), "exit_code": int(code)})
+        failure = error_document(error) if error is not None else {}
+        ending = {"folder": str(folder), "exit_code": int(code)}
+        print_json({**result.document(), **failure, **ending})
     return code
 
 
-def exit_code(result: GemmResult) -> ExitCode:
-    """Of a measurement that came to its end."""
+class _NotKept(SlideSparseError):
+    """Told after the results, which exist and are shown; never raised."""
+
+    exit_code = ExitCode.SOME_FAILED
+
+
+def _written(result: GemmResult, folder: Path) -> tuple[list[Path], str]:
+    """The files, or why they could not all be written."""
+    try:
+        return write_all(result, folder), ""
+    except OSError as error:
+        return [], error.strerror or str(error)
+
+
+def _not_kept(folder: Path, cannot_write: str) -> _NotKept | None:
+    if not cannot_write:
+        return None
+    return _NotKept(
+        f"{folder}: {cannot_write}; {folder / LINES} holds what was measured; free some space, or "
+        "name another folder with --out, and measure again"
+    )
+
+
+def exit_code(result: GemmResult, *, kept: bool = True) -> ExitCode:
+    """Of a measurement that no signal ended; `kept`: all of it was written."""
     counts = result.counts
     if counts[RowState.FAILED] or counts[RowState.PENDING]:
         return ExitCode.SOME_FAILED
-    return ExitCode.OK if counts[RowState.MEASURED] else ExitCode.NOTHING_RAN
+    if not counts[RowState.MEASURED]:
+        return ExitCode.NOTHING_RAN
+    return ExitCode.OK if kept else ExitCode.SOME_FAILED
 
 
 class _Progress:
@@ -213,7 +263,7 @@ def _show(out: Console, result: GemmResult, files: Sequence[Path], *, json_mode:
         out.print(line.replace("**", ""), markup=False)
     if result.emulated:
         out.print(EMULATED, markup=False)
-    if result.interrupted:
+    if result.interrupted and files:
         out.print("What was measured is kept:", markup=False)
     for path in files:
         out.print(str(path), markup=False)
@@ -257,23 +307,32 @@ def _asked(
             "-m: rows of a model's layers; --square sets m = n = k; add --model or drop -m"
         )
     return asked_of_options(
-        _split(models),
-        _split(quantizations) or list(Quantization),
-        _split(backends) or ["cusparselt"],
-        _split(sparsities) or _split([_SPARSITIES]),
+        _split("--model", models),
+        _split("--quantization", quantizations) or list(Quantization),
+        _split("--backend", backends) or ["cusparselt"],
+        _split("--sparsity", sparsities) or _SPARSITIES.split(","),
         ms or _ALL_M,
         squares,
     )
 
 
-def _split(values: list[str] | None) -> list[str]:
-    """`["a,b", "c"]` as a, b, c, each once."""
+def _split(option: str, values: list[str] | None) -> list[str]:
+    """`["a,b", "c"]` as a, b, c, each once; empty only where the option is not given.
+
+    Raises:
+        UsageError: a list of nothing, such as `,` or what an unset variable leaves.
+    """
     parts = (part.strip() for value in values or [] for part in value.split(","))
-    return list(dict.fromkeys(filter(None, parts)))
+    names = list(dict.fromkeys(filter(None, parts)))
+    if values and not names:
+        raise UsageError(
+            f"{option} '{','.join(values)}': names nothing; {_ALLOWED[option]}, separated by commas"
+        )
+    return names
 
 
 def _sizes(option: str, values: list[str] | None) -> list[int]:
-    for part in (parts := _split(values)):
+    for part in (parts := _split(option, values)):
         if not part.isdecimal() or not 1 <= int(part) <= LARGEST:
             raise UsageError(
                 f"{option} '{part}': expected whole numbers from 1 to {LARGEST}, separated by "

@@ -194,9 +194,10 @@ def _convert(name: str, request: ConversionRequest, out: Console) -> _Outcome:
         record, action = converted, Action.MADE
     for warning in record.warnings:
         out.print(f"Note: {warning}.", markup=False)
+    share = record.norm_lost
     out.print(
         f"{name} {record.quantization} {sparsity}: {action} in {folder}, {record.zeros:.1%} zeros, "
-        f"{record.norm_lost:.1%} of the norm lost",
+        + ("norm lost unknown" if share is None else f"{share:.1%} of the norm lost"),
         markup=False,
     )
     return _Outcome(name, sparsity, action, folder)

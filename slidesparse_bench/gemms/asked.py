@@ -12,7 +12,7 @@ from slidesparse_bench.cell import Cell, Quantization, Sparsity
 from slidesparse_bench.errors import UsageError
 from slidesparse_bench.gemm_wire import Task
 from slidesparse_bench.matrix import Matrix
-from slidesparse_bench.models import Architecture, ModelEntry, resolve
+from slidesparse_bench.models import BUILTIN_NAMES, Architecture, ModelEntry, resolve
 
 SQUARE = "square"
 """The model of sizes m = n = k that belong to none."""
@@ -26,8 +26,8 @@ Layer = tuple[str, str]
 class Asked:
     """Tasks without the dense ones that they are compared with.
 
-    A task of `native` stands for its sizes only. `left_out` says of a model why it has no GEMMs,
-    `unsplit` of a layer why vLLM does not spread it over so many GPUs.
+    A task of `native` stands for its sizes only. `left_out` says of a model of a matrix why it has no
+    GEMMs, `unsplit` of a layer why vLLM does not spread it over so many GPUs.
     """
 
     name: str
@@ -100,23 +100,42 @@ def asked_of_options(
     """The product of what a command line lists.
 
     Raises:
-        UsageError: an unknown word, or two models of one name.
+        UsageError: an unknown word, a model that cannot be read, or two models of one name.
     """
     ways = _ways(quantizations, backends, sparsities)
-    left_out: dict[str, str] = {}
     tasks: list[Task] = []
     named_models = list(dict.fromkeys(map(Named.parse, models)))
     _refuse_namesakes(named_models, squares)
     for named in named_models:
-        architecture = _architecture(named, left_out)
-        if architecture is not None:
-            tasks += [
-                Task(named.name, linear.name, *_of(way), m, linear.n, linear.k)
-                for linear, m, way in itertools.product(architecture.layer_linears, ms, ways)
-            ]
+        linears = _read(named).layer_linears
+        tasks += [
+            Task(named.name, linear.name, *_of(way), m, linear.n, linear.k)
+            for linear, m, way in itertools.product(linears, ms, ways)
+        ]
     tasks += _squares(squares, ways)
     name = "-".join([*(named.name for named in named_models), *([SQUARE] if squares else [])])
-    return Asked(name, list(dict.fromkeys(tasks)), left_out)
+    return Asked(name, list(dict.fromkeys(tasks)), left_out={})
+
+
+def _read(named: Named) -> Architecture:
+    """Whoever types a name can correct it at once, so nothing is left out here."""
+    if named.path is None and named.name not in BUILTIN_NAMES:
+        raise _not_a_model(f"'{named.name}' is not built in")
+    left_out: dict[str, str] = {}
+    try:
+        architecture = _architecture(named, left_out)
+    except OSError as error:  # a name that is too long, a folder above it that is locked
+        raise _not_a_model(f"{named.path}: {error.strerror or error}") from error
+    if architecture is None:
+        raise _not_a_model(left_out[named.name])
+    return architecture
+
+
+def _not_a_model(reason: str) -> UsageError:
+    return UsageError(
+        f"--model: {reason}; name a folder with config.json by a path with a slash, such as "
+        f"./my-7b, or a built-in model: {', '.join(BUILTIN_NAMES)}"
+    )
 
 
 def _refuse_namesakes(models: Sequence[Named], squares: Sequence[int]) -> None:
@@ -183,5 +202,6 @@ def _architecture(entry: ModelEntry, left_out: dict[str, str]) -> Architecture |
     sources = [resolve(entry, quantization) for quantization in Quantization]
     known = [source.architecture for source in sources if source.architecture is not None]
     if not known:
-        left_out[entry.name] = sources[0].missing or "its architecture is not known"
+        unknown = f"model '{entry.name}': its architecture is not known"
+        left_out[entry.name] = sources[0].missing or unknown
     return known[0] if known else None

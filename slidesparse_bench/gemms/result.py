@@ -26,7 +26,8 @@ class GemmResult:
     """Every row of one measurement and what it ran on.
 
     `facts` are the measuring program's own, None when it never started. `environment` is
-    `provenance.sitting`; `left_out` says of a model or backend why it has no rows.
+    `provenance.sitting`; `left_out` says of a model of a matrix why it has no rows. `interrupted`: a
+    signal or a full disk has left rows pending.
     """
 
     name: str

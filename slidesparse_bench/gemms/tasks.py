@@ -17,6 +17,10 @@ from slidesparse_bench.gemms.asked import NATIVE, Layer
 EMULATED_FLOPS = 2e10
 """Largest product that is emulated: it takes about a second on two cores, and is done some six times."""
 
+EXACT_K = 2**17
+"""k from which int32 sums may overflow, and nothing exact is there to check results with. That of
+`vllm_plugin.reference_gemm`, which imports torch."""
+
 Point = tuple[str, str, Quantization, int, int, int]
 """Model, layer, quantization, m, n, k: what is compared with each other."""
 
@@ -70,6 +74,8 @@ def _planned(task: Task, device: DeviceFacts, unsplit: str) -> Row:
 
 
 def _can_run(task: Task, device: DeviceFacts) -> tuple[bool, str]:
+    if task.k >= EXACT_K:
+        return False, f"k = {task.k}: sums of 8-bit products are exact for k below {EXACT_K} only"
     if task.backend != TORCH:
         if device.kind is DeviceKind.CPU and task.flops > EMULATED_FLOPS:
             return False, "too large to be emulated on the CPU; choose smaller sizes"

@@ -21,7 +21,11 @@ EMULATED = (
 
 
 def write_all(result: GemmResult, folder: Path) -> list[Path]:
-    """Write everything; no plots where matplotlib is missing or there is nothing to draw."""
+    """Write everything; no plots where matplotlib is missing or there is nothing to draw.
+
+    Raises:
+        OSError: as on a full disk. No half of a file stays.
+    """
     write_json(folder / "gemm.json", result.document())
     write_text(folder / "gemm.csv", as_csv(full_table(result)))
     figures = figures_of(result)
@@ -37,7 +41,11 @@ def _draw(figures: list[LineFigure], folder: Path) -> list[Path]:
     written = []
     for figure in figures:
         path = folder / PLOT_FOLDER / figure.file_name
-        plots.draw_lines(figure).savefig(path, dpi=120, metadata={"Software": None})
+        try:
+            plots.draw_lines(figure).savefig(path, dpi=120, metadata={"Software": None})
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
         written.append(path)
     return written
 

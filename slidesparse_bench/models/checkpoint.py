@@ -18,7 +18,13 @@ from slidesparse_bench.errors import UsageError
 from slidesparse_bench.models.catalog import CATALOG
 from slidesparse_bench.models.config import describe_quantization
 from slidesparse_bench.models.prepare import prepare
-from slidesparse_bench.models.sources import CONFIG, WEIGHT_INDEX, ModelSource, resolve
+from slidesparse_bench.models.sources import (
+    CONFIG,
+    WEIGHT_INDEX,
+    ModelSource,
+    SourceKind,
+    resolve,
+)
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _OTHER_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".ggml", ".h5", ".msgpack")
@@ -62,10 +68,11 @@ def random_weights_reason(model: str) -> str:
 def conversion_request(
     source: ModelSource, named: str, sparsity: Sparsity, out: Path, *, replace: bool
 ) -> ConversionRequest:
-    """What to convert, by the names of its files.
+    """What to convert, by the names of its files; `named` is what the user called it.
 
     Raises:
-        UsageError: pruned already, links that lead out of the folder, or `out` is in the way.
+        UsageError: pruned already, links that lead out of the folder, names that are not UTF-8, or
+            `out` is in the way.
     """
     if source.random_weights:
         raise UsageError(random_weights_reason(named))
@@ -73,11 +80,12 @@ def conversion_request(
     _refuse_overlap(folder, out)
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     _refuse_pruned(folder, config, sparsity)
-    weights, others, left_out = _files(folder)
+    weight_map = _weight_map(folder)
+    weights, others, left_out = _files(folder, weight_map)
     if not weights:
         raise UsageError(f"{folder} has no safetensors that vLLM would load; nothing to convert")
     return ConversionRequest(
-        source=named,
+        source=named if source.kind is SourceKind.HUB else folder.resolve().name,
         folder=str(folder),
         out=str(out),
         sparsity=sparsity,
@@ -85,6 +93,7 @@ def conversion_request(
         weight_files=weights,
         other_files=others,
         left_out=left_out,
+        weight_map=weight_map or {},
         replace=replace,
     )
 
@@ -132,7 +141,9 @@ def _refuse_pruned(folder: Path, config: dict[str, Any], sparsity: Sparsity) -> 
     if (folder / RECORD).exists():
         record = read_record(folder)
         advice = (
-            "use it as it is" if record.sparsity == sparsity else f"convert {record.source} instead"
+            "use it as it is"
+            if record.sparsity == sparsity
+            else f"convert the checkpoint that it was made of, {record.source}"
         )
         raise UsageError(f"{folder} is already pruned to {record.sparsity} ({RECORD}); {advice}")
     found = config.get("quantization_config") or config.get("compression_config") or {}
@@ -153,15 +164,18 @@ def _refuse_pruned(folder: Path, config: dict[str, Any], sparsity: Sparsity) -> 
         )
 
 
-def _files(folder: Path) -> tuple[list[str], list[str], list[str]]:
+def _files(
+    folder: Path, weight_map: dict[str, str] | None
+) -> tuple[list[str], list[str], list[str]]:
     """Weight files, files to copy, and what is left out, by name.
 
     Raises:
-        UsageError: something that is no regular file of this checkpoint.
+        UsageError: something that is no regular file of this checkpoint, or has no name in UTF-8.
     """
-    named = _files_of_index(folder)
+    named = None if weight_map is None else set(weight_map.values())
     weights, others, left_out = [], [], []
     for path in sorted(folder.iterdir()):
+        _as_text(path.name, folder)
         if path.is_dir():
             left_out.append(f"{path.name}/")
         elif path.name.startswith("."):
@@ -175,13 +189,15 @@ def _files(folder: Path) -> tuple[list[str], list[str], list[str]]:
     return weights, others, left_out
 
 
-def _files_of_index(folder: Path) -> set[str] | None:
-    """The shards that the index names; `resolve` has seen to it that all are there."""
+def _weight_map(folder: Path) -> dict[str, str] | None:
+    """What the index says, file by tensor; `resolve` has seen to it that all files are there."""
     path = folder / WEIGHT_INDEX
     if not path.is_file():
         return None
-    weight_map = json.loads(path.read_text(encoding="utf-8")).get("weight_map")
-    return {str(name) for name in weight_map.values()} if isinstance(weight_map, dict) else set()
+    found = json.loads(path.read_text(encoding="utf-8")).get("weight_map")
+    if not isinstance(found, dict):
+        return {}
+    return {_as_text(name, folder): str(file) for name, file in found.items()}
 
 
 def _is_weight(name: str, named: set[str] | None) -> bool:
@@ -205,3 +221,12 @@ def _regular(path: Path) -> str:
     if not real.is_file():
         raise UsageError(f"{path} is not a regular file; remove it")
     return path.name
+
+
+def _as_text(name: str, folder: Path) -> str:
+    """The name, if it has a UTF-8 form: JSON and file systems hold others, requests do not."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{folder}: the name {name!a} is not UTF-8; give it another") from None
+    return name

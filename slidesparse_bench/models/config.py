@@ -17,6 +17,8 @@ _FORMATS = {
     Quantization.INT8: ("int", "int-quantized"),
     Quantization.FP8: ("float", "float-quantized"),
 }
+_SCALED_BY_ROW = frozenset({None, "channel", "token", "tensor"})
+"""compressed-tensors' `strategy`; scales by block or group need other kernels."""
 _FAMILIES = {"llama": Family.LLAMA, "mistral": Family.LLAMA, "qwen2": Family.QWEN2}
 """transformers' `model_type` to the family with the same layers and shapes."""
 
@@ -149,7 +151,12 @@ def _compressed_tensors(found: dict[str, Any]) -> tuple[Quantization | None, str
 
 
 def _number(arguments: Any) -> str:
-    """`int8`, `float8`, `int4`; 16-bit where nothing is said."""
+    """`int8`, `float8`, `int4`, `float8 by block`; 16-bit where nothing is said.
+
+    A scale per row, per token or per tensor, which all W8A8 kernels here take, is not named.
+    """
     if not isinstance(arguments, dict):
         return "16-bit"
-    return f"{arguments.get('type', 'int')}{arguments.get('num_bits', '?')}"
+    number = f"{arguments.get('type', 'int')}{arguments.get('num_bits', '?')}"
+    strategy = arguments.get("strategy")
+    return number if strategy in _SCALED_BY_ROW else f"{number} by {strategy}"

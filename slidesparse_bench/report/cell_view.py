@@ -11,6 +11,7 @@ from slidesparse_bench.records import Attempt, CellRecord, CellState, Failure
 from slidesparse_bench.report.advice import PLAN_VERDICTS
 from slidesparse_bench.report.markdown import shortened
 from slidesparse_bench.report.words import Code, Recorded, Text, say
+from slidesparse_bench.telemetry import is_host_bound
 from slidesparse_bench.wire import Metrics
 
 NO_FAILURE_RECORDED = "unknown"
@@ -45,6 +46,19 @@ class CellView:
             return []
         worked = [attempt for attempt in self.record.attempts if attempt.failure is None]
         return list(self.record.measured().values()) or worked[-1:] or self.record.attempts[-1:]
+
+    @property
+    def host_bound(self) -> bool | None:
+        """Whether the host, not the device, set the time of its steps; None when nobody looked."""
+        share = self.metrics.host_wait_share if self.metrics else None
+        return None if share is None else is_host_bound(share)
+
+    @property
+    def has_graph(self) -> bool:
+        """Whether a CUDA graph of its M was asked for."""
+        asked = (self.attempt.engine_args if self.attempt else {}).get("compilation_config")
+        sizes = asked.get("cudagraph_capture_sizes") if isinstance(asked, Mapping) else None
+        return self.cell is not None and isinstance(sizes, list) and self.cell.m in sizes
 
     @property
     def attempt(self) -> Attempt | None:

@@ -6,30 +6,41 @@ A run can go on days later, after an upgrade: each `run` or `retry` command on i
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from slidesparse_bench.records import Attempt
-from slidesparse_bench.report.moments import moment
+from slidesparse_bench.report.markdown import shortened
+from slidesparse_bench.report.moments import count_until
 from slidesparse_bench.report.words import Text, counted, joined, say
 from slidesparse_bench.sittings import differences, sittings_of
 
-TOLD_SHORTLY = 3
+TOLD_SHORTLY = 2
+_SHORT_TEXT = 60
+_OTHER_GPU = re.compile(r"GPU \d+ uuid ")
 
 
 @dataclass(frozen=True)
 class Change:
-    """From the moment `began` (ISO 8601) on these things were different, e.g. `vllm 1 -> 2`."""
+    """From `sitting` on, counted from 1, these things were different, e.g. `vllm 1 -> 2`.
 
+    `began` is the moment of it, ISO 8601.
+    """
+
+    sitting: int
     began: str
     told: tuple[str, ...]
 
     @property
     def shortly(self) -> Text:
-        """The first of them."""
-        hidden = len(self.told) - TOLD_SHORTLY
-        first: list[Text] = list(self.told[:TOLD_SHORTLY])
+        """`other GPUs, cpu cores 32 -> 48, and 2 other differences`: no UUID tells a reader more."""
+        others = [text for text in self.told if not _OTHER_GPU.match(text)]
+        facts: list[Text] = [say("other GPUs")] if len(others) < len(self.told) else []
+        facts += [shortened(text, _SHORT_TEXT) for text in others]
+        hidden = len(facts) - TOLD_SHORTLY
+        first = facts[:TOLD_SHORTLY]
         if hidden > 0:
             first.append(say("and {others}", others=counted(hidden, "other difference")))
         return joined(", ", first)
@@ -39,14 +50,12 @@ def changes_of(environment: Mapping[str, Any]) -> list[Change]:
     """Every sitting that differs from the one before it in a way that can move a number."""
     sittings = sittings_of(environment)
     return [
-        Change(str(now.get("began")), tuple(told))
-        for before, now in itertools.pairwise(sittings)
+        Change(number, str(now.get("began")), tuple(told))
+        for number, (before, now) in enumerate(itertools.pairwise(sittings), start=2)
         if (told := differences(before, now))
     ]
 
 
 def changes_before(changes: Sequence[Change], attempt: Attempt) -> int:
     """After how many of the changes an attempt began."""
-    started = moment(attempt.started)
-    moments = [moment(change.began) for change in changes]
-    return sum(began is not None and started is not None and began <= started for began in moments)
+    return count_until((change.began for change in changes), attempt.started)

@@ -26,6 +26,7 @@ NOUNS = {
     "other cell": "个其他测试单元",
     "other difference": "处其他差异",
     "process": "个进程",
+    "round": "段",
     "series": "个序列",
     "worker process": "个工作进程",
 }
@@ -166,6 +167,8 @@ SENTENCES = {
     "rate of the reference": "参考后端的速率",
     "the sparse backend": "稀疏后端",
     "too slow a start": "起始过慢",
+    "host-bound": "受主机限制",
+    "host-bound, without a CUDA graph of its M": "受主机限制，没有对应其 M 的 CUDA graph",
     "falls off": "骤降",
     "neighbour": "相邻点",
     "{backend} {ratio}x at M = {m}": "M = {m} 时 {backend} 为 {ratio}x",
@@ -286,6 +289,7 @@ SENTENCES = {
     "skipped: {reason}": "跳过：{reason}",
     "passed: no metrics on record": "通过，但没有指标记录",
     # changes.py
+    "other GPUs": "其他 GPU",
     "and {others}": "以及{others}",
     # completeness.py
     "not known, no cell has telemetry": "未知，没有测试单元带有遥测数据",
@@ -339,6 +343,8 @@ SENTENCES = {
     "unit": "单位",
     "present": "已有",
     # engines.py
+    "The algorithm of every GEMM that an engine chose is in the `result.json` of its attempts "
+    "(`gemms`).": ("引擎所选的每个 GEMM 的算法记录在其各次尝试的 `result.json`（`gemms`）中。"),
     "The engines were those of another tool ({attempts}). None described itself: which kernels "
     "its layers ran on, and its effective configuration, are not on record. The engine "
     "arguments of every attempt are in its `attempt.json`, as the foreign log printed them.": (
@@ -420,10 +426,35 @@ SENTENCES = {
     "verdict": "判定",
     "what it is": "含义",
     "Root cause, {where}:": "根本原因，{where}：",
+    # fastest.py
+    "The fastest backend": "最快的后端",
+    "The fastest backend at each M": "各 M 下最快的后端",
+    "The highest rate of each M over all backends and quantizations, and its lead over the second "
+    "highest; `~` marks a lead within its interval: no difference was found.": (
+        "各 M 下所有后端与量化中的最高速率，及其对第二名的领先幅度；`~` 表示领先幅度在其置信区间之"
+        "内：未发现差异。"
+    ),
+    "Not ranked, although it might be faster: what Anomalies doubts (`?`), and what has no number.": (
+        "未参与排名、但有可能更快的：“异常数据”所怀疑的（`?`），以及没有数值的。"
+    ),
+    "With one trial, a lead of a few percent is no finding (see Methods).": (
+        "只测一轮时，百分之几的领先不构成结论（见“方法”）。"
+    ),
+    "Of {n} rows the fastest is {names}.": "在 {n} 行中，最快的是：{names}。",
+    "{name} in {n}": "{name} {n} 行",
+    "In {n} the lead is within its interval.": "其中 {n} 行的领先幅度在其置信区间之内。",
+    "fastest": "最快",
+    "tokens/s": "tokens/s",
+    "second": "第二",
+    "lead": "领先",
+    "not ranked": "未排名",
+    "{cells} in doubt (`?`)": "{cells}存疑（`?`）",
+    "{cells} without a number": "{cells}没有数值",
     # figures.py
     "speed-up over {backend}": "相对 {backend} 的加速比",
     "{group} (fake engine: not a measurement)": "{group}（fake 引擎：并非测量结果）",
     "{run}: state of every cell": "{run}：各测试单元的状态",
+    "hollow: in doubt (see Anomalies)": "空心：存疑（见“异常数据”）",
     # foreign_methods.py
     "**The tool.** `vllm bench` measured these numbers; how it was called is only known as far "
     "as its JSON files and the command that imported them tell.": (
@@ -522,13 +553,25 @@ SENTENCES = {
     "the fake engine computes nothing": "fake 引擎不做任何计算",
     "the work of a step is not on record": "未记录每步的计算量",
     "{first} and {second}": "{first}，且{second}",
-    "`W` and `SM MHz`: power and SM clock, means over the measured rounds": (
-        "`W` 与 `SM MHz`：功耗与 SM 频率，取各测量轮次的均值"
+    "`W`: energy by the driver's counter over time (`s`), `tokens/J`: prompt and output tokens over "
+    "that energy. The energy is known to 0.2 s of power per round at worst, which is 20 % of a round of one "
+    "second and 2 % of one of ten": (
+        "`W`：驱动能量计数器给出的能量除以时间（`s`）；`tokens/J`：提示 token 与输出 token 之和除以该"
+        "能量。每轮能量的误差最坏为 0.2 s 的功耗，即一秒的轮次为 20 %，十秒的轮次为 2 %"
     ),
-    "`tokens/J`: prompt and output tokens; its error is about 0.2 s of power per round, so "
-    "little is known of a cell that was measured for a second (`s`)": (
-        "`tokens/J`：提示 token 与输出 token 之和；每轮误差约为 0.2 s 的功耗，因此对只测量了一"
-        "秒（`s`）的单元所知甚少"
+    "`W` without `tokens/J`: mean of the power samples; no energy is known there": (
+        "没有 `tokens/J` 的 `W`：功耗采样的均值；那里的能量未知"
+    ),
+    "`W`: mean of the power samples, which swing: in a cell that was measured for a second (`s`) it "
+    "can be off by more than 10 %": (
+        "`W`：功耗采样的均值；采样波动较大，只测量了一秒（`s`）的单元可偏差 10 % 以上"
+    ),
+    "`SM MHz`: mean of the samples of the SM clock": "`SM MHz`：SM 频率采样的均值",
+    "arithmetic at an SM clock of {clock} MHz, with which the tensor cores' rates scale: where "
+    "`compute` binds, the least time at the clock of a cell (`SM MHz`) is shorter above that clock and "
+    "longer below it": (
+        "运算速率对应 {clock} MHz 的 SM 频率，tensor core 的速率与频率成正比：在受`计算`限制之处，"
+        "单元的频率（`SM MHz`）高于它时最短时间更短，低于它时更长"
     ),
     "`TFLOP/s`: arithmetic of the dense 8-bit linears, whatever a backend skips of it, over "
     "the mean step time": (
@@ -571,15 +614,18 @@ SENTENCES = {
     "an engine that reports its peak": "报告显存峰值的引擎",
     "a worker that timed its start-up": "对启动过程计时的工作进程",
     "an NVIDIA GPU: only there the engine's thread is watched": "NVIDIA GPU：仅在此处监视引擎线程",
-    "an NVIDIA GPU, asynchronous scheduling, a single rank": "NVIDIA GPU、异步调度、单个 rank",
+    "a version that tells": "会记录它的版本",
+    "an NVIDIA GPU, asynchronous scheduling, a single rank, and a version that looks for it": (
+        "NVIDIA GPU、异步调度、单个 rank，以及会查看它的版本"
+    ),
     # means.py
     "Geometric mean over M against {what}: {means}.": "相对{what}，对各 M 的几何平均：{means}。",
     "the best dense backend, at M where no dense one is missing": (
         "最佳稠密后端（仅限不缺任何稠密后端的 M）"
     ),
     "{mean} ({n} of {ms} M)": "{mean}（{ms} 个 M 中的 {n} 个）",
-    "{mean} ({n} of {ms} M; {doubted} in doubt)": (
-        "{mean}（{ms} 个 M 中的 {n} 个；{doubted} 个存疑）"
+    "{mean} ({n} of {ms} M; {others} left out)": (
+        "{mean}（{ms} 个 M 中的 {n} 个；{others} 个不计入）"
     ),
     # memory.py
     "**hardware limit**: no setting helps": "**硬件限制**：调整设置无济于事",
@@ -831,6 +877,23 @@ SENTENCES = {
     ),
     "the seed of the matrix": "矩阵的种子",
     "Notes": "说明",
+    "Up to {most} attempts ran at once, each on a device of its own, and shared the CPUs of the "
+    "host: {beside} of {numbers} were measured while another attempt ran.": (
+        "最多同时运行 {most} 次尝试，各用一个设备，并共用主机的 CPU：{numbers}中有 {beside} 个是在"
+        "另一次尝试运行期间测得的。"
+    ),
+    # model_memory.py
+    "Memory of the weights": "权重占用的显存",
+    "Memory of the weights, GiB": "权重占用的显存（GiB）",
+    "`model_memory_gib`, GiB, weights that are not quantized included.": (
+        "`model_memory_gib`，单位 GiB，包含未量化的权重。"
+    ),
+    "In brackets the difference from {backends}.": "括号内为相对{backends}的差异。",
+    "Sliding makes a `2:L` matrix 2(L-2)/L times as long, then 2:4 stores half of it and the "
+    "positions of that half: the larger L, the less it saves, and from some L on it costs memory.": (
+        "滑动把 `2:L` 矩阵变为原来的 2(L-2)/L 倍长，随后 2:4 只保存其中一半以及这一半的位置：L 越大，"
+        "节省越少，超过某个 L 反而占用更多显存。"
+    ),
     # moments.py
     "not recorded": "没有记录",
     "{moment} local time": "{moment}（当地时间）",
@@ -854,12 +917,17 @@ SENTENCES = {
     "emulated: the device has no such kernel, and the speed says nothing of it": (
         "模拟：设备没有这种 kernel，其速度不说明任何问题"
     ),
-    "measured after the change of {moment}: {changes}": "在 {moment} 的变更之后测得：{changes}",
+    "measured after the change of sitting {n}: {changes}": ("在会话 {n} 的变更之后测得：{changes}"),
     "disturbed while it was measured: {causes}": "测量时受到干扰：{causes}",
     "the SM clock dropped": "SM 频率骤降",
     "the GPU was throttled: {reasons}": "GPU 降频：{reasons}",
-    "the device waited for a host whose CPU was slower than at its best, and measuring again "
-    "did not help": ("设备在等待主机，而主机 CPU 慢于其最佳状态，重新测量也没有改善"),
+    "its step times had not settled when the warm-up was over": "预热结束时其步耗时尚未稳定",
+    "a slow CPU of the host may have made its steps longer, and measuring again did not help": (
+        "主机 CPU 较慢，可能使其步变长，重新测量也没有改善"
+    ),
+    "the host's CPU was slow, and whether that made its steps longer is not on record": (
+        "主机 CPU 较慢，是否使其步变长没有记录"
+    ),
     "host-bound: the host hardly ever waited for the device, so faster GEMMs would hardly make the "
     "step shorter": ("受主机限制：主机几乎从不等待设备，因此更快的 GEMM 几乎不会缩短该步"),
     "the interval is wider than asked for{asked}": "置信区间宽于要求{asked}",
@@ -877,6 +945,7 @@ SENTENCES = {
     "within one": ("置信区间宽于要求{asked}：各轮之间的差异大于轮内各步之间的差异"),
     "the M that ran is not on record": "没有记录实际运行的 M",
     # overview.py
+    "All {cells} passed.": "全部{cells}均通过。",
     "not planned": "未计划",
     "Passed of planned cells, by phase and backend:": "按阶段和后端，通过数/计划数：",
     "Completeness, {stage}": "各阶段完成度：{stage}",
@@ -905,12 +974,13 @@ SENTENCES = {
     "the reason. Marks such as [1] point at the notes under the tables. A speed-up is a "
     "quotient of two rates of the same row; its ± combines the intervals of both, `~` marks "
     "one whose interval contains 1: no difference was found, and `?` one of whose rates "
-    "Anomalies doubts: no mean contains it. `same kernel` marks a ratio of two cells that ran "
-    "the same kernel class: it shows how far two processes differ, not two backends.": (
+    "Anomalies doubts. Means leave those out, and speed-ups that are wider than ±{width} or have a "
+    "host-bound side. `same kernel` marks a ratio of two cells that ran the same kernel class: it "
+    "shows how far two processes differ, not two backends.": (
         "速率之后是其 95 % 置信区间的半宽；若尝试次数多于测量轮数，则再附上尝试次数。缺少数值处"
         "给出原因。[1] 之类的标记指向表下的注释。加速比是同一行中两个速率之商；其 ± 合并了两者"
-        "的区间，`~` 表示区间包含 1：未发现差异；`?` 表示两个速率之一在“异常数据”中存疑：不计入"
-        "任何均值。`同一 kernel` 表示两个单元运行的是同一 kernel 类：它反映的是两个进程之间的差"
+        "的区间，`~` 表示区间包含 1：未发现差异；`?` 表示两个速率之一在“异常数据”中存疑。均值不计"
+        "入这些加速比，也不计入宽于 ±{width} 或有一方受主机限制的加速比。`同一 kernel` 表示两个单元运行的是同一 kernel 类：它反映的是两个进程之间的差"
         "异，而不是两个后端之间的差异。"
     ),
     "The intervals describe the scatter within one attempt; two attempts at the same cell "
@@ -986,12 +1056,17 @@ SENTENCES = {
     "Usable: the cell passed, every measured step had the M that was asked for, the kernel is "
     "on record, the interval is known and within ±{width}, and its rate is in line under "
     "Anomalies. With a reservation: it has a number, and one of the proofs or the interval is "
-    "missing, or attempts at it contradict each other. Not usable: it has no number, or one "
-    "that is emulated, disturbed, out of line or a suspect pass.": (
+    "missing, attempts at it contradict each other, or the host set the time of its steps. Not "
+    "usable: it has no number, or one that is emulated, disturbed, out of line or a suspect "
+    "pass.": (
         "可用：单元通过，每个被测步的 M 都与要求一致，kernel 有记录，置信区间已知且不超过 ±{wi"
         "dth}，且其速率在“异常数据”中没有问题。有保留：有数值，但缺少其中一项证明或置信区间，"
-        "或多次尝试自相矛盾。不可用：没有数值，或数值为模拟、受干扰、与相邻点不符或属可疑通过。"
+        "多次尝试自相矛盾，或其步耗时由主机决定。不可用：没有数值，或数值为模拟、受干扰、与相邻点不符或属可疑通过。"
     ),
+    "host-bound: a faster host would change it, a faster GEMM hardly": (
+        "受主机限制：更快的主机会改变它，更快的 GEMM 几乎不会"
+    ),
+    "a slow CPU of the host may have made its steps longer": "主机 CPU 较慢，可能使其步变长",
     "no number: failed": "没有数值：失败",
     "no number: skipped": "没有数值：跳过",
     "no number: not finished": "没有数值：未完成",
@@ -1017,6 +1092,7 @@ SENTENCES = {
     "finished": "已结束",
     "What ran and on what": "运行内容与环境",
     "Sittings": "会话",
+    "{what} (sitting {numbers})": "{what}（会话 {numbers}）",
     "none; the fake engine computes nothing": "无；fake 引擎不做任何计算",
     "no GPU (NVML: {why}); vLLM ran on the CPU": "没有 GPU（NVML：{why}）；vLLM 运行在 CPU 上",
     "GPU of unknown name": "名称未知的 GPU",
@@ -1065,15 +1141,31 @@ SENTENCES = {
     # step_parts.py
     "Where the device spends a step": "一步中设备的时间去向",
     "Device time of one iteration in ms, from iterations that ran under a profiler after the "
-    "measurement (`profile_iterations`); `step` is the measured median of a prefill step without one. "
-    "What the kernels do not cover of it is the host, or a pause between them. A kernel of several "
-    "parts counts whole: those that Inductor fuses as other kernels, SiLU with the quantization behind "
-    "it as quantization. `kernels.json` beside the result has every kernel by its name.": (
-        "一次迭代的设备时间（ms），取自测量结束后在性能分析器下运行的迭代（`profile_iterations`）；"
-        "`步` 是不带分析器时测得的 prefill 步时间中位数。其中未被内核覆盖的部分是主机时间或内核之间的"
-        "空隙。兼做几件事的内核整体计入一列：Inductor 融合的计入其他内核，SiLU 与其后量化合一的计入量化。"
-        "结果旁的 `kernels.json` 按名称列出了每个内核。"
+    "measurement (`profile_iterations`), by the names of its kernels; `kernels.json` beside the result "
+    "has them all. A kernel that does several things counts whole: those that Inductor fuses as other "
+    "kernels (`in other`: quantization is among them), SiLU with the quantization behind it as "
+    "quantization. So compare backends by the sum of these two columns. Writing the KV cache is among "
+    "the other kernels.": (
+        "一次迭代的设备时间（ms），取自测量结束后在性能分析器下运行的迭代（`profile_iterations`），"
+        "按内核名称划分；结果旁的 `kernels.json` 列出了全部内核。兼做几件事的内核整体计入一列：Inductor "
+        "融合的计入其他内核（`计入其他`：量化也在其中），SiLU 与其后量化合一的计入量化。因此后端之间"
+        "应比较这两列之和。写入 KV cache 计入其他内核。"
     ),
+    "`step` is the measured median of a prefill step without a profiler. Its difference from `kernels` "
+    "cannot be put down to the host alone: the profiled iterations follow a pause, and a device at its "
+    "power limit is faster for about a second after one, an H200 by up to 3 % (`docs/metrics.md`, "
+    "Kernels).": (
+        "`步` 是不带分析器时测得的 prefill 步时间中位数。它与`全部内核`之差不能只归于主机：被分析的"
+        "迭代紧接在一次停顿之后，而处于功耗上限的设备在停顿后约一秒内更快，H200 最多快 3 %"
+        "（`docs/metrics.md`，Kernels）。"
+    ),
+    "Conditions differ from cell to cell, too: attention is the same work of the same kernels in cells "
+    "of one model, stage and M, and yet its time differs by up to {spread}.": (
+        "各单元的条件也不相同：在模型、阶段与 M 相同的单元中，注意力是相同内核的相同计算，其时间却相差"
+        "最多 {spread}。"
+    ),
+    "in other": "计入其他",
+    "{time}, rest in other": "{time}，其余计入其他",
     "step": "步",
     "kernels": "全部内核",
     "products of the layers": "各层的矩阵乘",
@@ -1111,8 +1203,13 @@ SENTENCES = {
     ),
     "In {count} of these comparisons the host, not the GPU, set the time of the steps on one side "
     "(host-bound).": ("其中 {count} 个比较有一方受主机限制：决定其步耗时的是主机，而不是 GPU。"),
-    "The others reach from {least}x to {most}x, median {median}x.": (
-        "其余比较从 {least}x 到 {most}x，中位数 {median}x。"
+    "In {count} of these comparisons the two sides were measured before and after a change of the "
+    "machine or the software.": "其中 {count} 个比较的两方分别在机器或软件变更之前和之后测得。",
+    "In {count} others it is not on record how long the host waited.": (
+        "另有 {count} 个比较没有记录主机等待了多久。"
+    ),
+    "Without these there are {comparisons}, from {least}x to {most}x, median {median}x.": (
+        "除此之外有{comparisons}，从 {least}x 到 {most}x，中位数 {median}x。"
     ),
     "{outcome}, {waiting} not finished.": "{outcome}，{waiting} 个未完成。",
     "{span} over {time}": "{span}，历时 {time}",
@@ -1152,11 +1249,15 @@ SENTENCES = {
         "x 至 {most}x。"
     ),
     "Why cells have no number:": "没有数值的原因：",
-    "In {cells} Python on the CPU, not the GPU, set the time of the steps (host-bound). A larger M "
-    "helps, a CUDA graph for the batch (`cudagraph_capture_sizes` of the `compilation_config` in "
-    "`engine_args`), or an idle host.": (
-        "{cells}受主机限制：决定其步耗时的是 CPU 上的 Python，而不是 GPU。更大的 M、为该批录制 CUDA graph"
-        "（`engine_args` 中 `compilation_config` 的 `cudagraph_capture_sizes`）或空闲的主机会有帮助。"
+    "In {cells} of {known} Python on the CPU, not the GPU, set the time of the steps (host-bound). A "
+    "larger M helps, or an idle host.": (
+        "{known}中有 {cells} 个受主机限制：决定其步耗时的是 CPU 上的 Python，而不是 GPU。更大的 M 或空闲的"
+        "主机会有帮助。"
+    ),
+    "{cells} of those ran without a CUDA graph of their M: ask for one (`cudagraph_capture_sizes` of "
+    "the `compilation_config` in `engine_args`).": (
+        "其中 {cells} 个运行时没有对应其 M 的 CUDA graph：可在 `engine_args` 的 `compilation_config` 中"
+        "用 `cudagraph_capture_sizes` 要求录制。"
     ),
     "{cells} did not finish: `slidesparse run {folder}/matrix.yaml` resumes this run.": (
         "{cells}未完成：`slidesparse run {folder}/matrix.yaml` 可继续本次运行。"
@@ -1213,6 +1314,14 @@ SENTENCES = {
     "{attempts} in {processes}.": "{attempts}，{processes}。",
     "sum": "合计",
     "share": "占比",
+    "{rounds} of measurement in {attempts} did not count and were run again, because the host's CPU "
+    "was slow; their time is not in the row of the measurement.": (
+        "因主机 CPU 变慢，{attempts}中有{rounds}测量不计入并重新进行；其时间不在“测量”一行中。"
+    ),
+    "{engines} more stopped with their command before their first cell: no attempt stands for "
+    "them, and their time is in no row.": (
+        "另有{engines}在第一个单元之前随其命令一起停止：没有尝试与之对应，其时间不在任何一行中。"
+    ),
     # trials.py
     "The rate of each trial. Spread: the largest minus the smallest, over their mean. Within: "
     "the widest interval that a single trial would have claimed. Where the trials differ by "

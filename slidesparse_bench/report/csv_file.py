@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from slidesparse_bench.cell import Cell
-from slidesparse_bench.records import RunRecord
+from slidesparse_bench.records import Attempt, RunRecord
 from slidesparse_bench.report.cell_view import CellView
 from slidesparse_bench.report.groups import Group, Series, groups_of, half_width
 from slidesparse_bench.report.measures import OPTIONAL, metric_names
@@ -59,7 +59,7 @@ def _history(view: CellView, gpu_names: Mapping[str, str]) -> dict[str, Value]:
     return {
         "state": view.state.value,
         "class": view.failure.failure_class if view.failure else None,
-        "gpu": gpu_name(attempt.device, gpu_names) if attempt else None,
+        "gpu": device_name(attempt, gpu_names) if attempt else None,
         "gpu_memory_utilization": (
             attempt.engine_args.get("gpu_memory_utilization") if attempt else None
         ),
@@ -92,11 +92,11 @@ def results_table(view: RunView, gpu_names: Mapping[str, str]) -> Table:
     return Table(tuple(Column(name) for name in COLUMNS), tuple(rows))
 
 
-def gpu_name(device: str | None, names: Mapping[str, str]) -> str | None:
-    """The name of an attempt's device; of a MIG instance its GPU's, an unknown one as it is."""
-    if device is None:
-        return None
-    return names.get(device) or names.get(device.partition(" MIG ")[0]) or device
+def device_name(attempt: Attempt, names: Mapping[str, str]) -> str | None:
+    """What its device is: by itself, or by its label; of a MIG instance the GPU, at worst the label."""
+    device = attempt.device or ""
+    named = names.get(device) or names.get(device.partition(" MIG ")[0])
+    return attempt.device_name or named or attempt.device
 
 
 def results_csv(run: RunRecord, gpu_names: Mapping[str, str]) -> str:

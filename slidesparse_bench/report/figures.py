@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from slidesparse_bench.records import CellState
 from slidesparse_bench.report.cell_view import CellView
+from slidesparse_bench.report.doubts import doubted_ids, is_doubted
 from slidesparse_bench.report.groups import Group, Series, groups_of, half_width
 from slidesparse_bench.report.languages import ENGLISH, Language, plain_text
 from slidesparse_bench.report.view import RunView
@@ -18,12 +19,14 @@ PLOT_FOLDER = "plots"
 class Point:
     """`y` is None where there is no number: the curve has a gap there.
 
-    `error` is the absolute half width of the 95 % interval, None when there is none.
+    `error` is the absolute half width of the 95 % interval, None when there is none; `doubted`
+    points rest on a number that Anomalies doubts.
     """
 
     x: float
     y: float | None = None
     error: float | None = None
+    doubted: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,15 @@ class Panel:
 
 @dataclass(frozen=True)
 class LineFigure:
-    """One or two panels over M, which is drawn on a logarithmic axis."""
+    """One or two panels over M, which is drawn on a logarithmic axis.
+
+    `doubts` is what the legend says of doubted points.
+    """
 
     file_name: str
     title: str
     panels: tuple[Panel, ...]
+    doubts: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,14 +72,20 @@ class HeatMap:
     states: dict[tuple[int, int], CellState]
 
 
-def group_figure(view: RunView, group: Group, language: Language = ENGLISH) -> LineFigure | None:
+def group_figure(
+    view: RunView,
+    group: Group,
+    language: Language = ENGLISH,
+    doubted: set[str] | None = None,
+) -> LineFigure | None:
     """Throughput over M, and speed-up over M where there is one; None with too few points.
 
-    A single M makes no curve: its numbers are in the tables.
+    A single M makes no curve: its numbers are in the tables. `doubted` are ids of cells.
     """
+    ids = doubted or set()
     panels = [
         panel
-        for panel in (_throughput(group, language), _speedup(group, language))
+        for panel in (_throughput(group, language, ids), _speedup(group, language, ids))
         if any(line.known > 1 for line in panel.lines)
     ]
     if not panels:
@@ -80,32 +93,42 @@ def group_figure(view: RunView, group: Group, language: Language = ENGLISH) -> L
     title = say("{group}", group=group.title)
     if view.is_fake:
         title = say("{group} (fake engine: not a measurement)", group=group.title)
-    return LineFigure(f"{group.slug}.png", plain_text(title, language), tuple(panels))
+    doubts = plain_text(say("hollow: in doubt (see Anomalies)"), language)
+    has_doubts = any(p.doubted for panel in panels for line in panel.lines for p in line.points)
+    return LineFigure(
+        f"{group.slug}.png",
+        plain_text(title, language),
+        tuple(panels),
+        doubts if has_doubts else "",
+    )
 
 
-def _throughput(group: Group, language: Language) -> Panel:
+def _throughput(group: Group, language: Language, doubted: set[str]) -> Panel:
     lines = tuple(
-        Line(plain_text(series.head, language), _rates(group, series)) for series in group.series
+        Line(plain_text(series.head, language), _rates(group, series, doubted))
+        for series in group.series
     )
     return Panel(group.metric, tuple(line for line in lines if line.known))
 
 
-def _rates(group: Group, series: Series) -> tuple[Point, ...]:
+def _rates(group: Group, series: Series, doubted: set[str]) -> tuple[Point, ...]:
     points = []
     for m in group.ms:
         rate = group.rate_of(m, series)
-        width = half_width(group.cells[m, series]) if rate else None
-        points.append(_point(m, rate, width))
+        cell = group.cells[m, series] if rate else None
+        width = half_width(cell) if cell else None
+        points.append(_point(m, rate, width, cell is not None and cell.id in doubted))
     return tuple(points)
 
 
-def _point(m: int, y: float | None, relative_width: float | None) -> Point:
-    return Point(m, y, None if y is None or relative_width is None else y * relative_width)
+def _point(m: int, y: float | None, relative_width: float | None, is_doubted: bool) -> Point:
+    error = None if y is None or relative_width is None else y * relative_width
+    return Point(m, y, error, is_doubted)
 
 
-def _speedup(group: Group, language: Language) -> Panel:
+def _speedup(group: Group, language: Language, doubted: set[str]) -> Panel:
     lines = tuple(
-        Line(plain_text(series.head, language), _ratios(group, series))
+        Line(plain_text(series.head, language), _ratios(group, series, doubted))
         for series in group.series
         if series != group.reference
     )
@@ -114,11 +137,15 @@ def _speedup(group: Group, language: Language) -> Panel:
     return Panel(plain_text(label, language), kept, level=1.0)
 
 
-def _ratios(group: Group, series: Series) -> tuple[Point, ...]:
+def _ratios(group: Group, series: Series, doubted: set[str]) -> tuple[Point, ...]:
     points = []
     for m in group.ms:
-        ratio = group.ratio(m, series, group.reference)
-        points.append(_point(m, ratio.value, ratio.half_width) if ratio else Point(m))
+        ratio, against = group.ratio(m, series, group.reference), group.reference
+        if ratio is None or against is None:
+            points.append(Point(m))
+            continue
+        in_doubt = is_doubted(group, m, (series, against), doubted)
+        points.append(_point(m, ratio.value, ratio.half_width, in_doubt))
     return tuple(points)
 
 
@@ -153,6 +180,7 @@ def _column(view: CellView) -> tuple[str, int]:
 
 def figures_of(view: RunView, language: Language = ENGLISH) -> list[LineFigure | HeatMap]:
     """Everything worth drawing of a run."""
-    drawn = [group_figure(view, group, language) for group in groups_of(view)]
+    doubted = doubted_ids(view)
+    drawn = [group_figure(view, group, language, doubted) for group in groups_of(view)]
     figures = (*drawn, completeness_map(view, language))
     return [figure for figure in figures if figure is not None]

@@ -36,8 +36,14 @@ OPTIONAL = {
     "roofline_bound": ("", _RATES),
     "precision": ("share", _RECORDED),
     "outlier_steps": ("", _RECORDED),
+    "warmup_steady": ("", say("a version that tells")),
     "host_slowdown": ("", say("an NVIDIA GPU: only there the engine's thread is watched")),
-    "host_wait_share": ("share", say("an NVIDIA GPU, asynchronous scheduling, a single rank")),
+    "host_wait_share": (
+        "share",
+        say(
+            "an NVIDIA GPU, asynchronous scheduling, a single rank, and a version that looks for it"
+        ),
+    ),
 }
 """By name: unit, and what it takes where it is missing."""
 

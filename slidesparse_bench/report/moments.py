@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from slidesparse_bench.report.words import Text, say
@@ -40,3 +41,10 @@ def when(text: str | None) -> Text:
     words = shown(text)
     clock = words.removesuffix(" local time")
     return words if clock == words else say("{moment} local time", moment=clock)
+
+
+def count_until(moments: Iterable[str], last: str) -> int:
+    """How many of these moments, ISO 8601, are not after the last; what is none is not counted."""
+    end = moment(last)
+    known = [found for each in moments if (found := moment(each)) is not None]
+    return sum(end is not None and each <= end for each in known)

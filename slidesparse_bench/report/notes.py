@@ -13,7 +13,6 @@ from slidesparse_bench.report.cell_view import CellView
 from slidesparse_bench.report.changes import Change, changes_before
 from slidesparse_bench.report.markdown import round_percent
 from slidesparse_bench.report.markdown_writer import inline
-from slidesparse_bench.report.moments import when
 from slidesparse_bench.report.words import Recorded, Text, joined, listed, say
 from slidesparse_bench.telemetry import POWER_CAP, is_host_bound, slow_host_matters
 from slidesparse_bench.trials import half_width_within, known_spreads
@@ -48,6 +47,7 @@ def conditions(view: CellView, changes: Sequence[Change] = ()) -> list[Text]:
         *_disturbed(view, metrics),
         *_throttled(metrics),
         *_host(metrics),
+        *_warmup(metrics),
         *_proof(metrics),
     ]
 
@@ -71,8 +71,8 @@ def _change(view: CellView, changes: Sequence[Change]) -> list[Text]:
     change = changes[place - 1]
     return [
         say(
-            "measured after the change of {moment}: {changes}",
-            moment=when(change.began),
+            "measured after the change of sitting {n}: {changes}",
+            n=change.sitting,
             changes=change.shortly,
         )
     ]
@@ -117,23 +117,37 @@ def _throttled(metrics: Metrics) -> list[Text]:
 
 
 def _host(metrics: Metrics) -> list[Text]:
-    """A slow host is no doubt where it cannot have mattered."""
-    precision = metrics.precision or 0.0
-    if slow_host_matters(metrics.host_slowdown, metrics.host_wait_share, precision):
-        return [
-            say(
-                "the device waited for a host whose CPU was slower than at its best, and measuring "
-                "again did not help"
+    """Both can be true at once. A slow host is no doubt where it cannot have mattered."""
+    found: list[Text] = []
+    if may_be_slowed(metrics):
+        found.append(
+            say("the host's CPU was slow, and whether that made its steps longer is not on record")
+            if metrics.host_wait_share is None
+            else say(
+                "a slow CPU of the host may have made its steps longer, and measuring again did not "
+                "help"
             )
-        ]
+        )
     if is_host_bound(metrics.host_wait_share):
-        return [
+        found.append(
             say(
                 "host-bound: the host hardly ever waited for the device, so faster GEMMs would hardly "
                 "make the step shorter"
             )
-        ]
-    return []
+        )
+    return found
+
+
+def _warmup(metrics: Metrics) -> list[Text]:
+    if metrics.warmup_steady is not False:
+        return []
+    return [say("its step times had not settled when the warm-up was over")]
+
+
+def may_be_slowed(metrics: Metrics) -> bool:
+    """Whether a host at its best might have been faster by more than the asked precision."""
+    precision = metrics.precision or 0.0
+    return slow_host_matters(metrics.host_slowdown, metrics.host_wait_share, precision)
 
 
 def _interval(view: CellView, metrics: Metrics) -> list[Text]:

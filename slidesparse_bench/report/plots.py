@@ -119,6 +119,7 @@ def _new_figure(width: float, height: float, **options: Any) -> Any:
 
 
 LEGEND_COLUMNS = 3
+_MARKER_SIZE = 6
 _PANEL, _HEIGHT = 6.2, 4.8
 _LEFT, _RIGHT, _TOP, _TICKS, _LEGEND_ROW = 0.95, 0.15, 0.45, 0.85, 0.24
 """Inches. Fixed margins: matplotlib's own layouts draw each figure twice more to find them."""
@@ -128,7 +129,7 @@ def draw_lines(figure: LineFigure) -> Any:
     """The matplotlib figure of one or two panels side by side."""
     labels = [line.label for panel in figure.panels for line in panel.lines]
     order = {label: place for place, label in enumerate(dict.fromkeys(labels))}
-    rows = math.ceil(len(order) / LEGEND_COLUMNS)
+    rows = math.ceil((len(order) + bool(figure.doubts)) / LEGEND_COLUMNS)
     width, height = _PANEL * len(figure.panels), _HEIGHT + rows * _LEGEND_ROW
     canvas = _new_figure(width, height)
     canvas.suptitle(figure.title, y=1 - 0.3 * _TOP / height, va="top", fontsize="large")
@@ -142,16 +143,18 @@ def draw_lines(figure: LineFigure) -> Any:
     )
     for axes, panel in zip(all_axes, figure.panels, strict=True):
         _draw_panel(axes, panel, order)
-    _add_legend(canvas, all_axes)
+    _add_legend(canvas, all_axes, figure.doubts)
     return canvas
 
 
-def _add_legend(canvas: Any, all_axes: Sequence[Any]) -> None:
+def _add_legend(canvas: Any, all_axes: Sequence[Any], doubts: str) -> None:
     """One legend below the panels, where it cannot hide a curve."""
     entries: dict[str, Any] = {}
     for axes in all_axes:
         handles, labels = axes.get_legend_handles_labels()
         entries |= dict(zip(labels, handles, strict=True))
+    if doubts:
+        entries[doubts] = _hollow("o", "#000000")
     canvas.legend(
         entries.values(),
         entries.keys(),
@@ -167,28 +170,66 @@ def _draw_panel(axes: Any, panel: Panel, order: dict[str, int]) -> None:
         _draw_line(axes, line, order[line.label])
     if panel.level is not None:
         axes.axhline(panel.level, color="#666666", linewidth=1)
-    else:
-        highest = max(point.y or 0.0 for line in panel.lines for point in line.points)
-        axes.set_ylim(0, 1.08 * highest)
+    axes.set_ylim(*_limits(panel))
     _label_m_axis(axes, sorted({point.x for line in panel.lines for point in line.points}))
     axes.set_ylabel(panel.y_label)
     axes.grid(visible=True, color="#DDDDDD", linewidth=0.6)
     axes.yaxis.set_major_formatter("{x:,g}")
 
 
+SHOWN_ERROR = 0.1
+"""An error bar up to this share of its value is shown whole. A longer one runs out of the axes: a single
+interval of ±165 % would press all curves into a few pixels."""
+_LEAST_SPAN = 0.1
+
+
+def _limits(panel: Panel) -> tuple[float, float]:
+    """Lower and upper end of the y axis: every point, the level, and the bars that are not long."""
+    known = [(p.y, p.error or 0.0) for line in panel.lines for p in line.points if p.y is not None]
+    if panel.level is None:
+        return 0.0, 1.08 * max(y for y, _ in known)
+    bars = [(y, error if error <= SHOWN_ERROR * y else 0.0) for y, error in known]
+    lowest = min(panel.level, *(y - error for y, error in bars))
+    highest = max(panel.level, *(y + error for y, error in bars))
+    space = max(0.05 * (highest - lowest), (_LEAST_SPAN - (highest - lowest)) / 2)
+    return lowest - space, highest + space
+
+
 def _draw_line(axes: Any, line: Line, place: int) -> None:
+    colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
     axes.errorbar(
         [point.x for point in line.points],
         [math.nan if point.y is None else point.y for point in line.points],
         yerr=[point.error or 0.0 for point in line.points],
         label=line.label,
-        color=COLOURS[place % len(COLOURS)],
-        marker=MARKERS[place % len(MARKERS)],
+        color=colour,
+        marker=marker,
         linestyle=STYLES[place % len(STYLES)],
-        markersize=6,
-        markerfacecolor="white" if place % 2 else COLOURS[place % len(COLOURS)],
+        markersize=_MARKER_SIZE,
         capsize=2,
         linewidth=1.4,
+        elinewidth=1.0,
+    )
+    doubted = [point for point in line.points if point.doubted and point.y is not None]
+    if doubted:
+        hollow = _hollow(marker, colour)
+        hollow.set_data([point.x for point in doubted], [point.y for point in doubted])
+        axes.add_line(hollow)
+
+
+def _hollow(marker: str, colour: str) -> Any:
+    """Points without a line, white inside, above the curves that they belong to."""
+    from matplotlib.lines import Line2D
+
+    return Line2D(
+        [],
+        [],
+        linestyle="none",
+        marker=marker,
+        markersize=_MARKER_SIZE,
+        markeredgecolor=colour,
+        markerfacecolor="white",
+        zorder=3,
     )
 
 

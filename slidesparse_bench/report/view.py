@@ -15,9 +15,10 @@ from slidesparse_bench.records import Attempt, CellState, RunRecord
 from slidesparse_bench.report.blocks import Block, Footnotes
 from slidesparse_bench.report.cell_view import CellView
 from slidesparse_bench.report.changes import Change, changes_before, changes_of
-from slidesparse_bench.report.moments import moment
+from slidesparse_bench.report.moments import count_until, moment
 from slidesparse_bench.report.notes import conditions, notes_on
 from slidesparse_bench.report.words import Text
+from slidesparse_bench.sittings import sittings_of
 from slidesparse_bench.step_kernels import StepKernels
 
 _COMMON_FROM = 3
@@ -69,10 +70,18 @@ class RunView:
 
     @cached_property
     def gpus(self) -> list[Mapping[str, Any]]:
-        """The machine's devices on which attempts ran; all of them when attempts do not tell."""
-        listed = _gpus(self.environment)
-        used = {attempt.device for each in self.cells for attempt in each.record.attempts}
-        return [gpu for label, gpu in listed if label in used] or [gpu for _, gpu in listed]
+        """The devices on which attempts ran, in all sittings; the first's when attempts do not tell."""
+        sittings = sittings_of(self.environment)
+        began = [str(sitting.get("began")) for sitting in sittings[1:]]
+        attempts = [attempt for each in self.cells for attempt in each.record.attempts]
+        used = {(count_until(began, each.started), each.device) for each in attempts}
+        found = {
+            str(gpu.get("uuid") or label): gpu
+            for place, sitting in enumerate(sittings)
+            for label, gpu in _gpus(sitting)
+            if (place, label) in used
+        }
+        return list(found.values()) or [gpu for _, gpu in _gpus(self.environment)]
 
     @cached_property
     def gpu_names(self) -> dict[str, str]:

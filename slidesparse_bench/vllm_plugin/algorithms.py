@@ -1,12 +1,14 @@
 """Algorithms that a search has found, kept on disk so that it is paid for once per machine.
 
-One small JSON file per problem, in a folder per library, its version and the GPU: processes that
-search the same problem at once write the same file, and nothing needs a lock.
+One small JSON file per problem, in a folder per library, its version and the GPU. Of processes that
+search the same problem at once, such as tensor-parallel ranks, the first to write decides for all.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -71,27 +73,56 @@ class AlgorithmCache:
         """The algorithm as the library wrote it; whatever cannot be read counts as none."""
         key = problem.key
         if key not in self._known and self._folder is not None:
-            algorithm = _read(self._folder / f"{key}.json")
-            if algorithm is None or not self._is_valid(algorithm):
+            algorithm = self._valid(self._folder / f"{key}.json")
+            if algorithm is None:
                 return None
             self._known[key] = algorithm
         return self._known.get(key)
 
-    def put(self, problem: Problem, algorithm: dict[str, Any]) -> None:
-        """Keep an algorithm; a disk that cannot be written costs the next process a search."""
+    def put(self, problem: Problem, algorithm: dict[str, Any]) -> dict[str, Any]:
+        """Keep an algorithm; returns the one to use: another process may have been first.
+
+        A disk that cannot be written costs the next process a search.
+        """
+        path = self._folder / f"{problem.key}.json" if self._folder else None
+        if path is not None:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                content = {"schema_version": SCHEMA_VERSION, "algorithm": algorithm}
+                if not _write_first(path, content):
+                    algorithm = self._valid(path) or _replaced(path, content)
+            except OSError as error:
+                print(f"slidesparse: cannot keep a searched algorithm: {error}", flush=True)
         self._known[problem.key] = algorithm
-        if self._folder is None:
-            return
-        content = {"schema_version": SCHEMA_VERSION, "algorithm": algorithm}
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            write_json(self._folder / f"{problem.key}.json", content)
-        except OSError as error:
-            print(f"slidesparse: cannot keep a searched algorithm: {error}", flush=True)
+        return algorithm
+
+    def _valid(self, path: Path) -> dict[str, Any] | None:
+        algorithm = _read(path)
+        return algorithm if algorithm is not None and self._is_valid(algorithm) else None
 
     def keep_for_this_process(self, problem: Problem, algorithm: dict[str, Any]) -> None:
         """For a fallback: the next process shall search again."""
         self._known[problem.key] = algorithm
+
+
+def _write_first(path: Path, content: dict[str, Any]) -> bool:
+    """Write it unless it is there; whether it was written."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
+    write_json(beside, content)
+    try:
+        os.link(beside, path)
+    except FileExistsError:
+        return False
+    finally:
+        beside.unlink()
+    return True
+
+
+def _replaced(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """In place of a file that nobody can use."""
+    write_json(path, content)
+    algorithm: dict[str, Any] = content["algorithm"]
+    return algorithm
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -71,11 +71,11 @@ class CublasltGemm(PlannedGemm["_Plan"]):
         raw_dtype: torch.dtype,
         operands: Operands,
     ) -> dict[str, Any] | str:
-        plan = _Plan(self._handle, problem, input_dtype, raw_dtype)
         try:
-            fastest = plan.search(operands)
-        finally:
-            plan.close()
+            with contextlib.closing(_Plan(self._handle, problem, input_dtype, raw_dtype)) as plan:
+                fastest = plan.search(operands)
+        except (cublasLt.cuBLASLtError, ValueError) as error:
+            return str(error)
         return {"opaque": fastest.hex()} if fastest else "none of those offered runs"
 
     def _plan(

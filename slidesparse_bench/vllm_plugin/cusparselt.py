@@ -108,13 +108,14 @@ class CusparseltGemm(PlannedGemm["_Plan"]):
         raw_dtype: torch.dtype,
         operands: Operands,
     ) -> dict[str, Any] | str:
-        plan = _Plan(self._handle, problem, input_dtype, raw_dtype, {})
         try:
-            return plan.search(operands)
+            with contextlib.closing(
+                _Plan(self._handle, problem, input_dtype, raw_dtype, {})
+            ) as plan:
+                plan.search(operands)
+                return plan.selected()
         except (cusparseLt.cuSPARSELtError, ValueError) as error:
             return str(error)
-        finally:
-            plan.close()
 
     def _plan(
         self,
@@ -124,12 +125,19 @@ class CusparseltGemm(PlannedGemm["_Plan"]):
         algorithm: dict[str, Any],
     ) -> _Plan:
         try:
-            return _Plan(self._handle, problem, input_dtype, raw_dtype, algorithm)
+            return self._checked(_Plan(self._handle, problem, input_dtype, raw_dtype, algorithm))
         except (cusparseLt.cuSPARSELtError, ValueError) as error:
             if not algorithm:
                 raise
             print(f"slidesparse: the default algorithm for {problem.key}: {error}", flush=True)
-            return _Plan(self._handle, problem, input_dtype, raw_dtype, {})
+            return self._checked(_Plan(self._handle, problem, input_dtype, raw_dtype, {}))
+
+    def _checked(self, plan: _Plan) -> _Plan:
+        with contextlib.ExitStack() as opened:
+            opened.callback(plan.close)
+            plan.check_workspace()
+            opened.pop_all()
+        return plan
 
     def _check_pattern(self, weight: torch.Tensor, description: int, stream: int) -> None:
         wrong = torch.zeros(1, dtype=torch.int32, device=weight.device)
@@ -203,12 +211,11 @@ class _Plan:
             self._set(name, value)
         self.plan = cusparseLt.matmul_plan_init(handle, operation, self._selection)
         opened.callback(cusparseLt.matmul_plan_destroy, self.plan)
-        self._check_workspace()
 
     def run(self, operands: Operands) -> None:
         self._call(cusparseLt.matmul, operands)
 
-    def search(self, operands: Operands) -> dict[str, Any]:
+    def search(self, operands: Operands) -> None:
         """Select the fastest algorithm on the data at hand.
 
         Raises:
@@ -216,10 +223,10 @@ class _Plan:
             ValueError: it wants more workspace than there is.
         """
         self._call(cusparseLt.matmul_search, operands)
-        self._check_workspace()
-        return self.selected()
+        self.check_workspace()
 
-    def _check_workspace(self) -> None:
+    def check_workspace(self) -> None:
+        """Raise ValueError where the selected algorithm wants more workspace than is kept."""
         wanted = cusparseLt.matmul_get_workspace(self._handle, self.plan)
         if wanted > WORKSPACE_BYTES:
             raise ValueError(
@@ -263,7 +270,10 @@ class _Plan:
 
 
 def _is_algorithm(content: dict[str, Any]) -> bool:
-    return set(content) == set(_ATTRIBUTES) and all(type(v) is int for v in content.values())
+    values = content.values()
+    return set(content) == set(_ATTRIBUTES) and all(
+        type(value) is int and -(2**31) <= value < 2**31 for value in values
+    )
 
 
 def _structured(handle: int, n: int, k: int, dtype: torch.dtype) -> int:

@@ -42,9 +42,16 @@ class EmulatedGemm:
     def multiply(
         self, q_x: torch.Tensor, packed: torch.Tensor, n: int, raw_dtype: torch.dtype
     ) -> torch.Tensor:
-        """The exact sums; FP8 sums are rounded once, to float32."""
-        weight = self._unpacked(packed, n, q_x.shape[1], q_x.dtype) if self._sparse else packed
-        return accumulate(q_x, weight).to(raw_dtype)
+        """The exact sums; FP8 sums are rounded once, to float32.
+
+        Raises:
+            ValueError: as `accumulate`; of sparse weights, half of a stretched k counts.
+        """
+        if not self._sparse:
+            return accumulate(q_x, packed).to(raw_dtype)
+        k = q_x.shape[1]
+        weight = self._unpacked(packed, n, k, q_x.dtype)
+        return accumulate(q_x, weight, terms=k // 2).to(raw_dtype)
 
     @staticmethod
     def _unpacked(packed: torch.Tensor, n: int, k: int, dtype: torch.dtype) -> torch.Tensor:

@@ -233,8 +233,7 @@ class PlannedGemm(ABC, Generic[PlanT]):
             print(f"slidesparse: no algorithm found for {wide.key}: {found}", flush=True)
             self._algorithms.keep_for_this_process(problem, {})
             return {}
-        self._algorithms.put(problem, found)
-        return found
+        return self._algorithms.put(problem, found)
 
     @abstractmethod
     def _search(

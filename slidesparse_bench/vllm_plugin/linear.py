@@ -64,8 +64,8 @@ class _SlideSparseLinear:
     ) -> None:
         """Prune, slide and pack `weight: [n, k]` in place of the layer's own.
 
-        One layer at a time, and beside the dense weight, which the caller still holds, there is
-        the stretched one for a moment: up to 2.75 times the layer at 2:16.
+        One layer at a time. Beside the dense weight, which the caller still holds, there are the
+        pruned copy and the stretched one for a moment: up to 2.8 times the layer at 2:16.
         """
         library = library_of(self.choice.library, weight.device)
         self._n, self._k = weight.shape
@@ -211,13 +211,15 @@ def register(label: str) -> None:
         if kernel not in possible[platform]:
             vllm_linear.register_linear_kernel(kernel, platform, kind)
         _disable_all_but(kernel, possible[platform])
+    _disable_all_but(None, vllm_linear._POSSIBLE_FP8_BLOCK_KERNELS.get(platform, ()))
 
 
-def _disable_all_but(kernel: type, possible: Iterable[type]) -> None:
+def _disable_all_but(kernel: type | None, possible: Iterable[type]) -> None:
     named = os.environ.get("VLLM_DISABLED_KERNELS", "")
     others = [other.__name__ for other in possible if other is not kernel]
     disabled = dict.fromkeys([*filter(None, named.split(",")), *others])
-    disabled.pop(kernel.__name__, None)
+    if kernel is not None:
+        disabled.pop(kernel.__name__, None)
     os.environ["VLLM_DISABLED_KERNELS"] = ",".join(disabled)
 
 

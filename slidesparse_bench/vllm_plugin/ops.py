@@ -135,7 +135,9 @@ def _in_pairs(x: torch.Tensor) -> torch.Tensor:
         raise ValueError(f"x is {x.dtype}; layers of bfloat16 and float16 are quantized on CUDA")
     if x.shape[1] % 2:
         return torch.nn.functional.pad(x, (0, 1))
-    if x.stride(1) != 1 or x.stride(0) % 2 or x.data_ptr() % 4:
+    if x.data_ptr() % 4:
+        return x.clone(memory_format=torch.contiguous_format)  # where `contiguous` may be x itself
+    if x.stride(1) != 1 or x.stride(0) % 2:
         return x.contiguous()
     return x
 

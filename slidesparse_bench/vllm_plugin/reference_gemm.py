@@ -14,7 +14,7 @@ FP8_MAX = 448.0
 FP8_MIN_SCALE = 1 / (FP8_MAX * 512)
 """vLLM's least FP8 scale (0.32, model_executor/layers/quantization/input_quant_fp8.py)."""
 EXACT_K = 2**17
-"""Below it `accumulate` is exact: 2^17 products of -128 x -128 leave int32, and sums of as many
+"""Terms below which `accumulate` is exact: 2^17 products of -128 x -128 leave int32, and sums of as many
 FP8 products, multiples of 2^-18 up to 2^17.7, still fit the 53 bits of a float64."""
 
 
@@ -63,7 +63,7 @@ def quantize_static(
     return _saturated(values, dtype), scales
 
 
-def accumulate(q_x: torch.Tensor, q_w: torch.Tensor) -> torch.Tensor:
+def accumulate(q_x: torch.Tensor, q_w: torch.Tensor, terms: int | None = None) -> torch.Tensor:
     """`q_x @ q_w.T` without any rounding of sums, whatever their order.
 
     Through float64, where all partial sums are exact. `torch._int_mm` is faster, but has limits of
@@ -72,20 +72,22 @@ def accumulate(q_x: torch.Tensor, q_w: torch.Tensor) -> torch.Tensor:
     Args:
         q_x: `[m, k]` int8 or float8_e4m3fn.
         q_w: `[n, k]` of the same dtype.
+        terms: most weights of a row that are not zero, where that is known; else k.
 
     Returns:
         `[m, n]`: int32, or for FP8 the exact sum rounded once to float32.
 
     Raises:
-        ValueError: k differs or is 2^17 or more, or the dtypes differ.
+        ValueError: k or the dtypes differ, or there may be 2^17 terms or more.
     """
     if q_x.dtype != q_w.dtype or q_x.shape[1] != q_w.shape[1]:
         raise ValueError(
             f"x is {q_x.dtype} with k = {q_x.shape[1]}, the weight {q_w.dtype} with "
             f"k = {q_w.shape[1]}; both must agree"
         )
-    if q_x.shape[1] >= EXACT_K:
-        raise ValueError(f"k = {q_x.shape[1]}; sums are exact for k below {EXACT_K} only")
+    terms = q_x.shape[1] if terms is None else terms
+    if terms >= EXACT_K:
+        raise ValueError(f"sums of {terms} products; they are exact for k below {EXACT_K} only")
     sums = q_x.to(torch.float64) @ q_w.to(torch.float64).t()
     return sums.to(torch.int32 if q_x.dtype == torch.int8 else torch.float32)
 

@@ -64,9 +64,9 @@ def measure_cells(request: Request, engine: Engine, phases: PhaseLog, folder: Pa
             phases.begin(asked.cell_id)
             _make_ready(folder / asked.folder, asked)
             engine.begin(asked)
-            measured, warmup_iterations = _run_cell(engine, asked, host, phases, warm=number > 0)
+            measured, warmed = _run_cell(engine, asked, host, phases, warm=number > 0)
             phases.enter(Phase.VERIFY)
-            result = _result(request, asked, engine, measured, warmup_iterations, load_time_s)
+            result = _result(request, asked, engine, measured, warmed, load_time_s)
             write_json(folder / asked.folder / RESULT, result)
             if asked.measurement.profile_iterations:
                 phases.enter(Phase.PROFILE_STEPS)
@@ -92,14 +92,13 @@ def _make_ready(folder: Path, asked: CellRequest) -> None:
 
 def _run_cell(
     engine: Engine, asked: CellRequest, host: Host, phases: PhaseLog, *, warm: bool
-) -> tuple[measure.Measured, int]:
-    """What was measured, and how many iterations warmed up for it."""
+) -> tuple[measure.Measured, measure.WarmUp]:
     cell, settings = Cell.parse(asked.cell_id), asked.measurement
     phases.enter(Phase.WARM_UP)
     warmed = measure.warm_up(engine, cell, settings, host, warm=warm)
     phases.enter(Phase.MEASURE)
     measured = measure.measure(engine, cell, settings, host, warmed.iteration_s)
-    return measured, warmed.iterations
+    return measured, warmed
 
 
 def _profile(engine: Engine, folder: Path, iterations: int) -> None:
@@ -120,7 +119,7 @@ def _result(
     asked: CellRequest,
     engine: Engine,
     measured: measure.Measured,
-    warmup_iterations: int,
+    warmed: measure.WarmUp,
     load_time_s: float,
 ) -> Result:
     cell = Cell.parse(asked.cell_id)
@@ -129,7 +128,8 @@ def _result(
         cell,
         asked.measurement,
         kernel=proof.check_kernel(engine.kernels(), cell, request.kernel_pattern),
-        warmup_iterations=warmup_iterations,
+        warmup_iterations=warmed.iterations,
+        warmup_steady=warmed.steady,
         load_time_s=load_time_s,
         memory=engine.memory_gib(),
         emulated=engine.emulated(),

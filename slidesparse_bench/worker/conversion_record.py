@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,17 @@ class Weight:
     scale_file: Path
     scale: Tensor
 
+    @property
+    def has_known_scales(self) -> bool:
+        """Whether there is one for all rows, or one for each, of a type that is read here.
+
+        Of blocks and groups the file does not tell the size: 192 rows with two scales may be two
+        blocks of 96, or one of 128 and a rest.
+        """
+        n = self.tensor.shape[0]
+        per_row = self.scale.shape in {(n,), (n, 1)}
+        return self.scale.dtype in SCALE_DTYPES and (per_row or math.prod(self.scale.shape) == 1)
+
 
 def compared(weight: Weight, before: torch.Tensor, after: torch.Tensor) -> PrunedWeight:
     """What pruning did to one weight.
@@ -39,14 +50,15 @@ def compared(weight: Weight, before: torch.Tensor, after: torch.Tensor) -> Prune
     if not math.isfinite(square):
         raise UsageError(f"{weight.tensor.name} or its scales have values that are not finite")
     lost = 1 - square_left / square if square else 0.0
+    known = weight.has_known_scales
     return PrunedWeight(
         name=weight.tensor.name,
         n=n,
         k=k,
         zeros_before=_share_of_zeros(before),
         zeros=_share_of_zeros(after),
-        norm=math.sqrt(square),
-        norm_lost=math.sqrt(max(0.0, lost)),
+        norm=math.sqrt(square) if known else None,
+        norm_lost=math.sqrt(max(0.0, lost)) if known else None,
     )
 
 
@@ -65,15 +77,27 @@ def _squared_norm(weight: torch.Tensor, scales: torch.Tensor) -> float:
 
 
 def _scales(weight: Weight, n: int) -> torch.Tensor:
-    """float64 `[n]`; ones where the scales have a type or a number that is not known here."""
+    """float64 `[n]`; ones where they are not known, which still tell whether values are finite."""
     tensor = weight.scale
-    count = math.prod(tensor.shape)
-    if tensor.dtype not in SCALE_DTYPES or count not in (1, n):
+    if not weight.has_known_scales:
         return torch.ones(n, dtype=torch.float64)
     with weight.scale_file.open("rb") as stream:
         stream.seek(tensor.begin)
         data = read_exactly(stream, tensor.bytes)
     return torch.frombuffer(data, dtype=SCALE_DTYPES[tensor.dtype]).to(torch.float64).expand(n)
+
+
+def _norm_lost(pruned: list[PrunedWeight]) -> float | None:
+    """Of all weights of which it is known, as a share of their norm; None when of none."""
+    known = [
+        (weight.norm, weight.norm * weight.norm_lost)
+        for weight in pruned
+        if weight.norm is not None and weight.norm_lost is not None
+    ]
+    if not known:
+        return None
+    norm, lost = (math.hypot(*norms) for norms in zip(*known, strict=True))
+    return lost / norm if norm else 0.0
 
 
 def record_of(
@@ -86,16 +110,14 @@ def record_of(
     """The content of `slidesparse.json`."""
     elements = sum(weight.n * weight.k for weight in pruned)
     zeros = sum(weight.zeros * weight.n * weight.k for weight in pruned)
-    norm = math.hypot(*(weight.norm for weight in pruned))
-    norm_lost = math.hypot(*(weight.norm * weight.norm_lost for weight in pruned))
     return Converted(
         source=request.source,
         sparsity=request.sparsity,
         quantization=request.quantization,
         slidesparse_bench=__version__,
         zeros=zeros / elements,
-        norm_lost=norm_lost / norm if norm else 0.0,
-        warnings=list(_warnings(request, weights.values(), not_pruned)),
+        norm_lost=_norm_lost(pruned),
+        warnings=list(_warnings(request, list(weights.values()), not_pruned)),
         weights=pruned,
         not_pruned=not_pruned,
         left_out=request.left_out,
@@ -105,7 +127,7 @@ def record_of(
 
 def _warnings(
     request: ConversionRequest,
-    weights: Iterable[Weight],
+    weights: list[Weight],
     not_pruned: list[str],
 ) -> Iterator[str]:
     if any(
@@ -115,6 +137,14 @@ def _warnings(
         yield (
             "FP8 weights with one scale per tensor: vLLM rounds those of merged layers anew to the "
             "largest scale, so pruning while loading may choose other weights than these"
+        )
+    unknown = [weight for weight in weights if not weight.has_known_scales]
+    if unknown:
+        scale, tensor = unknown[0].scale, unknown[0].tensor
+        yield (
+            f"{len(unknown)} of {len(weights)} weights have scales that are not one float per "
+            f"tensor or row, first {scale.name} ({scale.dtype} {list(scale.shape)} for a weight "
+            f"{list(tensor.shape)}): what pruning took from their norm is not known"
         )
     if not_pruned:
         yield f"{len(not_pruned)} 8-bit weights are not pruned, first {not_pruned[0]}"

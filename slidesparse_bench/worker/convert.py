@@ -43,6 +43,8 @@ from slidesparse_bench.worker.safetensors_file import (
 CHUNK_BYTES = 2**24
 WEIGHT_DTYPES = {"I8": torch.int8, "F8_E4M3": torch.float8_e4m3fn}
 _EXPERTS = ".experts."
+_Places = dict[str, tuple[SafetensorsFile, Tensor]]
+"""By the name of a tensor, the file it lies in and what it is there."""
 
 
 def main(arguments: list[str]) -> int:
@@ -72,12 +74,15 @@ def convert(request: ConversionRequest) -> Converted:
     """Write the pruned checkpoint; its record lies in it as `slidesparse.json`.
 
     Raises:
-        UsageError: nothing that can be pruned, pruned already, damaged files, or `out` exists.
+        UsageError: nothing that can be pruned, pruned already, files that are damaged or do not
+            belong together, or `out` exists.
         NothingToRun: another process is converting to the same folder.
     """
     folder = Path(request.folder)
     layouts = [read_layout(folder / name) for name in request.weight_files]
-    weights, not_pruned = _weights(layouts)
+    places = _places(layouts)
+    _refuse_wrong_index(request, places)
+    weights, not_pruned = _weights(places)
     if not weights:
         raise UsageError(
             f"{folder} has no int8 or FP8 weights that have a weight_scale; its config.json says "
@@ -98,17 +103,49 @@ def convert(request: ConversionRequest) -> Converted:
     return record
 
 
-def _weights(layouts: list[SafetensorsFile]) -> tuple[dict[str, Weight], list[str]]:
+def _places(layouts: list[SafetensorsFile]) -> _Places:
+    """Where every tensor lies.
+
+    Raises:
+        UsageError: one lies in two files.
+    """
+    places: _Places = {}
+    for layout in layouts:
+        for tensor in layout.tensors:
+            first, _ = places.setdefault(tensor.name, (layout, tensor))
+            if first is not layout:
+                raise UsageError(
+                    f"{layout.path.parent}: {tensor.name} lies in {first.path.name} and in "
+                    f"{layout.path.name}, and which one a model gets is not certain; keep the "
+                    "files of one checkpoint only"
+                )
+    return places
+
+
+def _refuse_wrong_index(request: ConversionRequest, places: _Places) -> None:
+    """An index and files that are not of one checkpoint: part of the model may not be there."""
+    files = {name: layout.path.name for name, (layout, _) in places.items()}
+    wrong = [name for name, file in request.weight_map.items() if files.get(name) != file]
+    if not wrong:
+        return
+    where = f"{files[wrong[0]]} has it" if wrong[0] in files else "no file has it"
+    more = f", and likewise {len(wrong) - 1} more" if len(wrong) > 1 else ""
+    raise UsageError(
+        f"{request.folder}: its index puts {wrong[0]} into {request.weight_map[wrong[0]]}, which "
+        f"lacks it ({where}){more}; fetch the index and all files that it names again"
+    )
+
+
+def _weights(places: _Places) -> tuple[dict[str, Weight], list[str]]:
     """The weights to prune, by name, and the 8-bit ones that stay: no linear layers of ours."""
-    place = {tensor.name: (layout, tensor) for layout in layouts for tensor in layout.tensors}
     weights: dict[str, Weight] = {}
     not_pruned = []
-    for name, (_, tensor) in place.items():
+    for name, (_, tensor) in places.items():
         if not name.endswith(".weight") or tensor.dtype not in WEIGHT_DTYPES:
             continue
-        if f"{name}_zero_point" in place:
+        if f"{name}_zero_point" in places:
             raise UsageError(f"{name} has zero points; only symmetric weights have zeros to prune")
-        scale = place.get(f"{name}_scale")
+        scale = places.get(f"{name}_scale")
         if scale is None or len(tensor.shape) != 2 or _EXPERTS in name or not tensor.bytes:
             not_pruned.append(name)
             continue

@@ -1,11 +1,13 @@
 """`python -m slidesparse_bench.worker.gemm_bench REQUEST`: GEMMs, one after the other.
 
 Appends what it measures to `gemm_wire.LINES` beside the request. A task that fails is a row with
-its reason; an error that leaves the CUDA context unusable ends the program after that row.
+its reason; an error that leaves the CUDA context unusable ends the program after that row, and so
+does, without any row, a disk that takes no more.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
@@ -15,9 +17,12 @@ from pathlib import Path
 
 import torch
 
+from slidesparse_bench.errors import DISK_FULL
 from slidesparse_bench.gemm_wire import (
     EXIT_DEVICE_LOST,
+    EXIT_NOT_WRITTEN,
     LINES,
+    NOT_WRITTEN,
     Facts,
     GemmRequest,
     Numbers,
@@ -59,9 +64,14 @@ def main(arguments: list[str]) -> int:
     device = torch.device("cuda", 0) if request.device_kind == "cuda" else torch.device("cpu")
     facts, timer = _facts_and_timer(device, cold=request.cold)
     lines = path.with_name(LINES)
-    append_line(lines, facts=facts)
     measure = partial(measure_task, seed=request.seed, device=device, timer=timer)
-    return measure_tasks(request.tasks, lines, measure, lambda: _is_usable(device))
+    try:
+        append_line(lines, facts=facts)
+        return measure_tasks(request.tasks, lines, measure, lambda: _is_usable(device))
+    except OSError as error:
+        with contextlib.suppress(OSError):  # the log may be on the same disk
+            print(f"{NOT_WRITTEN}{error}", flush=True)
+        return EXIT_NOT_WRITTEN
 
 
 def measure_tasks(
@@ -70,7 +80,11 @@ def measure_tasks(
     measure: Callable[[Task], Numbers],
     usable: Callable[[], bool],
 ) -> int:
-    """A row for every task, until `usable` says after a failure that the device is lost."""
+    """A row for every task, until `usable` says after a failure that the device is lost.
+
+    Raises:
+        OSError: a line or the log cannot be written, or a task has found its disk full.
+    """
     for task in tasks:
         append_line(lines, begins=task)
         print(task.id, flush=True)
@@ -89,7 +103,9 @@ def _row(task: Task, measure: Callable[[Task], Numbers]) -> Row:
         return Row(task, RowState.REFUSED, str(reason))
     except torch.OutOfMemoryError as error:
         return Row(task, RowState.FAILED, f"out of memory: {_first_line(error)}")
-    except Exception as error:  # noqa: BLE001 - libraries, torch and vLLM share no base
+    except Exception as error:  # libraries, torch and vLLM share no base
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            raise  # no fault of the GEMM, and the next would meet the same
         traceback.print_exc()
         return Row(task, RowState.FAILED, f"{type(error).__name__}: {_first_line(error)}")
 
@@ -172,7 +188,8 @@ def _first_line(error: BaseException) -> str:
 
 if __name__ == "__main__":
     code = main(sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # what a full disk did not take is still in its buffer
+            stream.flush()
     # Destructors of a lost CUDA context may hang or crash.
     os._exit(code)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from slidesparse_bench.cell import Cell, Stage
 from slidesparse_bench.settings import Measurement
 from slidesparse_bench.spread import outlier_count, spread
-from slidesparse_bench.telemetry import SAME, slow_host_matters
+from slidesparse_bench.telemetry import is_slow, may_differ, slow_host_matters
 from slidesparse_bench.wire import Metrics, Round, Spread
 from slidesparse_bench.worker.engines import Engine
 from slidesparse_bench.worker.host import Host
@@ -20,16 +20,17 @@ STEADY = 0.05
 """Warm-up ends when the newest quarter of its samples is this close to the quarter before."""
 WARM_SHARE = 0.1
 """How much of `min_warmup_s` a cell needs that follows another: the device has not been idle."""
-MOST_SLOW_ROUNDS = 10
+MOST_SLOW_ROUNDS = 5
 """How many rounds of a cell may be run again because the host was slow; then all count, marked."""
 
 
 @dataclass(frozen=True)
 class WarmUp:
-    """How many iterations it took, and how long the last one was."""
+    """How many iterations it took, how long the last one was, and whether they became steady."""
 
     iterations: int
     iteration_s: float
+    steady: bool
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,12 @@ def warm_up(
     host.settle()
     samples: list[float] = []
     rounds: list[Round] = []
-    while len(rounds) < settings.max_warmup_iterations:
+    steady = False
+    while not steady and len(rounds) < settings.max_warmup_iterations:
         rounds.append(_run(engine, cell, host, 1, 0))
         samples += _warmup_samples(rounds[-1], cell)
-        if sum(each.elapsed_s for each in rounds) >= least_s and is_steady(samples):
-            break
-    return WarmUp(len(rounds), rounds[-1].counted_s)
+        steady = sum(each.elapsed_s for each in rounds) >= least_s and is_steady(samples)
+    return WarmUp(len(rounds), rounds[-1].counted_s, steady)
 
 
 def _run(engine: Engine, cell: Cell, host: Host, iterations: int, lead: int) -> Round:
@@ -98,7 +99,7 @@ def measure(
 
     A round on a slow host is run again in the same process, as another one costs a minute to start
     and finds the same host. It counts where that cannot matter, because the host mostly waited for the
-    device, or did not matter, because a second round is as fast as the first (`_Series`).
+    device, or was seen not to matter (`_Series`).
     `iteration_s` is what one iteration took at the end of the warm-up.
     """
     lead = math.ceil(settings.lead_in_s / iteration_s)
@@ -107,9 +108,8 @@ def measure(
         series.run(settings.fixed_iterations)
         return Measured(series.rounds, series.slow_rounds)
     limit = cell.workload.max_iterations
-    least = settings.min_iterations if cell.stage is Stage.PREFILL else 1
     for_time = math.ceil(settings.min_measure_s / iteration_s)
-    series.run(min(max(least, for_time), limit))
+    series.run(min(max(settings.min_iterations, for_time), limit))
     while (done := _iterations(series.rounds)) < limit:
         missing = max(
             _missing_for_precision(step_spread(series.rounds, cell), done, settings),
@@ -129,33 +129,40 @@ class _Series:
 
     def __init__(self, engine: Engine, cell: Cell, host: Host, lead: int, precision: float) -> None:
         self._engine, self._cell, self._host, self._lead = engine, cell, host, lead
-        self._precision, self._host_matters = precision, True
+        self._precision = precision
+        self._harmless = 0.0  # up to this slowdown a slow host was seen not to matter
         self.rounds: list[Round] = []
         self.slow_rounds = 0
 
     def run(self, iterations: int) -> None:
         """Add one round, the first that the host did not slow down as far as can be told.
 
-        That is one on a host that was fast enough, or one as fast as the fastest before it: then a slow
-        host does not show in this cell, and none of its later rounds is run again.
+        That is one on a host that was fast enough. Two that took the same time, though the host was
+        much slower in one of them, tell that this cell does not feel it: then they count as well.
         """
         done = self._round(iterations)
-        fastest_s = math.inf
         while self._may_be_slowed(done) and self.slow_rounds < MOST_SLOW_ROUNDS:
             self.slow_rounds += 1
-            fastest_s = min(fastest_s, _iteration_s(done))
+            before = done
             self._host.settle()
             done = self._round(iterations)
-            differs = abs(_iteration_s(done) - fastest_s) / fastest_s
-            self._host_matters = differs > SAME * self._precision
+            self._compare(before, done)
         self.rounds.append(done)
+
+    def _compare(self, one: Round, other: Round) -> None:
+        slowdowns = sorted(each.host_slowdown or 1.0 for each in (one, other))
+        shorter_s, longer_s = sorted(_iteration_s(each) for each in (one, other))
+        is_same = longer_s - shorter_s <= may_differ(self._precision) * shorter_s
+        if is_same and is_slow(slowdowns[1] / slowdowns[0]):
+            self._harmless = max(self._harmless, slowdowns[1])
 
     def _round(self, iterations: int) -> Round:
         return _run(self._engine, self._cell, self._host, iterations, self._lead)
 
     def _may_be_slowed(self, done: Round) -> bool:
-        return self._host_matters and slow_host_matters(
-            done.host_slowdown, host_wait_share([done], self._cell), self._precision
+        slowdown = done.host_slowdown
+        return (slowdown or 0.0) > self._harmless and slow_host_matters(
+            slowdown, host_wait_share([done], self._cell), self._precision
         )
 
 
@@ -211,7 +218,7 @@ def _counted_s(rounds: Sequence[Round]) -> float:
 
 def step_spread(rounds: Sequence[Round], cell: Cell) -> Spread:
     """Step times of the stage, in ms."""
-    return spread(_step_times(rounds, cell))
+    return spread(_step_times(rounds, cell), grows=cell.stage is Stage.DECODE)
 
 
 def _step_times(rounds: Sequence[Round], cell: Cell) -> list[list[float]]:
@@ -229,6 +236,7 @@ def metrics(
     memory: dict[str, float | None],
     emulated: bool,
     slow_rounds: int = 0,
+    warmup_steady: bool | None = None,
 ) -> Metrics:
     """The numbers of a passed cell, from its raw rounds (units: see `wire.Metrics`)."""
     observed = verify(rounds, cell)
@@ -262,9 +270,10 @@ def metrics(
         kv_cache_gib=memory.get("kv_cache_gib"),
         peak_memory_gib=memory.get("peak_memory_gib"),
         precision=settings.precision,
-        outlier_steps=outlier_count(_step_times(rounds, cell)),
+        outlier_steps=outlier_count(_step_times(rounds, cell), grows=cell.stage is Stage.DECODE),
         host_slowdown=host_slowdown(rounds),
         host_wait_share=host_wait_share(rounds, cell),
         slow_rounds=slow_rounds,
+        warmup_steady=warmup_steady,
         emulated=emulated,
     )

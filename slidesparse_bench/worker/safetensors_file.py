@@ -20,6 +20,8 @@ MAX_HEADER_BYTES = 100_000_000
 """What the safetensors library accepts."""
 _ITEM_BYTES = {"I8": 1, "F8_E4M3": 1, "BF16": 2, "F16": 2, "F32": 4}
 """Of the types that are read here; others are copied whatever they are."""
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error)
+"""What reading a header raises that is not one, or not JSON, or JSON without an end of brackets."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def read_layout(path: Path) -> SafetensorsFile:
             header = json.loads(stream.read(min(length, MAX_HEADER_BYTES)))
         tensors = _tensors(header, 8 + length)
         _check_extent(tensors, 8 + length, path.stat().st_size)
-    except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+    except _DAMAGE as error:
         raise UsageError(f"{path} is not a whole safetensors file: {error}") from error
     return SafetensorsFile(path, 8 + length, tensors)
 
@@ -82,17 +84,28 @@ def read_exactly(source: IO[bytes], size: int) -> bytearray:
 
 
 def _tensors(header: dict[str, Any], start: int) -> tuple[Tensor, ...]:
-    found = []
-    for name, facts in header.items():
-        if name == "__metadata__":
-            continue
-        begin, end = facts["data_offsets"]
-        tensor = Tensor(name, facts["dtype"], tuple(facts["shape"]), start + begin, start + end)
-        expected = math.prod(tensor.shape) * _ITEM_BYTES.get(tensor.dtype, 0)
-        if tensor.dtype in _ITEM_BYTES and tensor.bytes != expected:
-            raise ValueError(f"{name} has {tensor.bytes} bytes instead of {expected}")
-        found.append(tensor)
+    found = [
+        _tensor(name, facts, start) for name, facts in header.items() if name != "__metadata__"
+    ]
     return tuple(sorted(found, key=lambda tensor: (tensor.begin, tensor.end)))
+
+
+def _tensor(name: str, facts: dict[str, Any], start: int) -> Tensor:
+    dtype, shape, (begin, end) = facts["dtype"], tuple(facts["shape"]), facts["data_offsets"]
+    # Two negative sizes make as many elements as two positive ones; `True` is an int, too.
+    if not all(type(number) is int and number >= 0 for number in (*shape, begin, end)):
+        raise ValueError(
+            f"{name} has the shape {list(shape)} and the data_offsets [{begin}, {end}]; both are "
+            "integers from 0"
+        )
+    if not isinstance(dtype, str):
+        raise TypeError(f"{name} has the dtype {dtype!r}, which is no name")
+    f"{name}{dtype}".encode()  # JSON may hold half a character, which no log and no record takes
+    tensor = Tensor(name, dtype, shape, start + begin, start + end)
+    expected = math.prod(shape) * _ITEM_BYTES.get(dtype, 0)
+    if dtype in _ITEM_BYTES and tensor.bytes != expected:
+        raise ValueError(f"{name} has {tensor.bytes} bytes instead of {expected}")
+    return tensor
 
 
 def _check_extent(tensors: tuple[Tensor, ...], start: int, size: int) -> None:

@@ -133,7 +133,7 @@ def _rate_jumps(view: RunView) -> list[Block]:
             jump.m,
             format_rate(jump.rate),
             say("{rate} at M = {m}", rate=format_rate(jump.other_rate), m=jump.other_m),
-            say("too slow a start") if jump.is_slow_start else say("falls off"),
+            _finding(jump),
         )
         for jump in jumps
     ]
@@ -143,6 +143,14 @@ def _rate_jumps(view: RunView) -> list[Block]:
         Head(say("finding")),
     ]
     return _part(title, rule, grid(title, heads, rows), len(rows))
+
+
+def _finding(jump: doubts.RateJump) -> Text:
+    if jump.view.host_bound and not jump.view.has_graph:
+        return say("host-bound, without a CUDA graph of its M")
+    if jump.view.host_bound:
+        return say("host-bound")
+    return say("too slow a start") if jump.is_slow_start else say("falls off")
 
 
 def _weak_references(view: RunView) -> list[Block]:

@@ -21,7 +21,7 @@ from slidesparse_bench.report.blocks import (
     right,
 )
 from slidesparse_bench.report.cell_view import CellView
-from slidesparse_bench.report.csv_file import gpu_name, m_verified
+from slidesparse_bench.report.csv_file import device_name, m_verified
 from slidesparse_bench.report.figures import completeness_map
 from slidesparse_bench.report.groups import half_width
 from slidesparse_bench.report.markdown import percent
@@ -192,7 +192,7 @@ def _kernels(numbers: list[Metrics]) -> Text:
 
 
 def _devices(view: RunView, measured: list[CellView]) -> Text:
-    names = [each.attempt and gpu_name(each.attempt.device, view.gpu_names) for each in measured]
+    names = [each.attempt and device_name(each.attempt, view.gpu_names) for each in measured]
     devices = Counter(names)
     return joined(
         ", ",

@@ -38,8 +38,8 @@ ROWS_SHOWN = 8
 """A longer table of engines is closed until the reader opens it."""
 COLUMNS_SHOWN = 6
 _VALUE_LIMIT = 160
-_APART = ("versions", "kernels", "compile_cache", "engine")
-"""Of what an engine says: shown in another place."""
+_APART = ("versions", "kernels", "compile_cache", "engine", "gemms")
+"""Of what an engine says: shown in another place, or, thousands of characters long, in none."""
 _NOT_RECORDED = say("not recorded")
 
 Facts = dict[str, Any]
@@ -51,7 +51,7 @@ def section(view: RunView) -> list[Block]:
         heading(2, say("Engines")),
         paragraph(_foreign(view) if view.imported else _introduction(said)),
         _kernels(view.environment, said),
-        paragraph(_compile_cache(said)),
+        paragraph(sentences([_compile_cache(said), _algorithms(said)])),
         _table(view, said),
         _shared(said),
         _installed(view.environment),
@@ -145,6 +145,15 @@ def _compile_cache(said: dict[str, Facts]) -> Text:
             say("Where it was cold, something had to be compiled, and `load_time_s` contains that.")
         )
     return sentences([say("vLLM's compile cache was {states}.", states=listed(texts)), *cold])
+
+
+def _algorithms(said: dict[str, Facts]) -> Text:
+    if not any(facts.get("gemms") for facts in said.values()):
+        return ""
+    return say(
+        "The algorithm of every GEMM that an engine chose is in the `result.json` of its attempts "
+        "(`gemms`)."
+    )
 
 
 def _table(view: RunView, said: dict[str, Facts]) -> list[Block]:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 
+from slidesparse_bench.known_devices import clock_of_rates
 from slidesparse_bench.report.blocks import (
     Block,
     Head,
@@ -31,12 +33,12 @@ from slidesparse_bench.report.words import (
     sentences,
 )
 from slidesparse_bench.roofline import doubt
-from slidesparse_bench.telemetry import POWER_CAP
+from slidesparse_bench.telemetry import POWER_CAP, mean_power_w
 from slidesparse_bench.wire import Metrics
 
 ROWS_SHOWN = 16
 """A longer table is closed until the reader opens it."""
-_TELEMETRY = ("power_w_mean", "sm_clock_mhz_mean", "tokens_per_joule")
+_TELEMETRY = ("power_w_mean", "sm_clock_mhz_mean", "energy_j", "tokens_per_joule")
 _WORK = ("achieved_tflops", "achieved_tb_per_second")
 _ROOFLINE = ("roofline_fraction", "roofline_bound")
 
@@ -107,11 +109,7 @@ def _no_telemetry(view: RunView) -> Text:
 
 def _meanings(view: RunView, numbers: list[Metrics]) -> Iterator[Text]:
     if _any(numbers, _TELEMETRY):
-        yield say("`W` and `SM MHz`: power and SM clock, means over the measured rounds")
-        yield say(
-            "`tokens/J`: prompt and output tokens; its error is about 0.2 s of power per round, so "
-            "little is known of a cell that was measured for a second (`s`)"
-        )
+        yield from _telemetry_meanings(numbers)
     if _any(numbers, _WORK):
         yield say(
             "`TFLOP/s`: arithmetic of the dense 8-bit linears, whatever a backend skips of it, over "
@@ -119,16 +117,52 @@ def _meanings(view: RunView, numbers: list[Metrics]) -> Iterator[Text]:
         )
         yield say("`TB/s`: the bytes that a step cannot avoid moving, over the same time")
     if _any(numbers, _ROOFLINE):
-        yield say(
+        limit = say(
             "`of the limit`: the least time a step can take, over the time it took; `bound`: what "
             "sets that least time. Rates of the device: {rates}",
             rates=_rates(view),
         )
+        yield joined("; ", [limit, *_clock_of_rates(view)])
         if any(each.cell and each.cell.sparsity for each in view.cells):
             yield say(
                 "a sparse cell is judged by the lower limit of 2:4 tensor cores: it can have the "
                 "smaller share and yet be the faster one"
             )
+
+
+def _telemetry_meanings(numbers: list[Metrics]) -> Iterator[Text]:
+    """By what `W` is known: the counter of energy, the samples, or one here and the other there."""
+    by_samples = [
+        each for each in numbers if each.energy_j is None and each.power_w_mean is not None
+    ]
+    if _any(numbers, ("energy_j",)):
+        yield say(
+            "`W`: energy by the driver's counter over time (`s`), `tokens/J`: prompt and output "
+            "tokens over that energy. The energy is known to 0.2 s of power per round at worst, "
+            "which is 20 % of a round of one second and 2 % of one of ten"
+        )
+        if by_samples:
+            yield say("`W` without `tokens/J`: mean of the power samples; no energy is known there")
+    elif by_samples:
+        yield say(
+            "`W`: mean of the power samples, which swing: in a cell that was measured for a second "
+            "(`s`) it can be off by more than 10 %"
+        )
+    if _any(numbers, ("sm_clock_mhz_mean",)):
+        yield say("`SM MHz`: mean of the samples of the SM clock")
+
+
+def _clock_of_rates(view: RunView) -> Iterator[Text]:
+    """The clock belongs to the vendor's rates; what was measured here had a clock of its own."""
+    peaks = view.environment.get("peaks")
+    clock_mhz = clock_of_rates(peaks) if isinstance(peaks, Mapping) else None
+    if clock_mhz is not None:
+        yield say(
+            "arithmetic at an SM clock of {clock} MHz, with which the tensor cores' rates scale: where "
+            "`compute` binds, the least time at the clock of a cell (`SM MHz`) is shorter above that "
+            "clock and longer below it",
+            clock=clock_mhz,
+        )
 
 
 def _rates(view: RunView) -> Text:
@@ -186,26 +220,18 @@ def _any(numbers: list[Metrics], names: tuple[str, ...]) -> bool:
 
 def _table(group: Group, rows: list[_Row]) -> list[Block]:
     numbers = [row.metrics for row in rows]
-    kept = [each for each in _COLUMNS if _any(numbers, each[:1])]
+    kept = [each for each in _COLUMNS if any(each.value(row.metrics) is not None for row in rows)]
     if _any(numbers, _TELEMETRY):
-        kept.insert(0, ("elapsed_time", "s", _three_digits))
+        kept.insert(0, _Column(attrgetter("elapsed_time"), "s", _three_digits))
     heads = [
         Head("M", right=True),
         Head(say("backend")),
-        *(Head(title, right=True) for _, title, _ in kept),
+        *(Head(each.title, right=True) for each in kept),
     ]
-    body = [
-        (row.m, row.series.name, *(_shown(row.metrics, name, show) for name, _, show in kept))
-        for row in rows
-    ]
+    body = [(row.m, row.series.name, *(each.shown(row.metrics) for each in kept)) for row in rows]
     gaps = [] if all(None not in row for row in body) else paragraph(_GAPS)
     caption = say("Power and limit of {group}", group=group.title)
     return chain(grid(caption, heads, body), gaps)
-
-
-def _shown(metrics: Metrics, name: str, show: Callable[[float | str], Text]) -> Text | None:
-    value = getattr(metrics, name)
-    return None if value is None else show(value)
 
 
 _GAPS = say(
@@ -236,14 +262,27 @@ def _bound(value: float | str) -> Text:
     return _BOUNDS.get(str(value), str(value))
 
 
-_COLUMNS: tuple[tuple[str, Text, Callable[[float | str], Text]], ...] = (
-    ("power_w_mean", "W", _whole),
-    ("sm_clock_mhz_mean", "SM MHz", _whole),
-    ("tokens_per_joule", "tokens/J", _three_digits),
-    ("achieved_tflops", "TFLOP/s", _three_digits),
-    ("achieved_tb_per_second", "TB/s", _three_digits),
-    ("roofline_fraction", say("of the limit"), _share),
-    ("roofline_bound", say("bound"), _bound),
+@dataclass(frozen=True)
+class _Column:
+    """`value` of a cell's metrics, as `show` writes it."""
+
+    value: Callable[[Metrics], float | str | None]
+    title: Text
+    show: Callable[[float | str], Text]
+
+    def shown(self, metrics: Metrics) -> Text | None:
+        value = self.value(metrics)
+        return None if value is None else self.show(value)
+
+
+_COLUMNS = (
+    _Column(mean_power_w, "W", _whole),
+    _Column(attrgetter("sm_clock_mhz_mean"), "SM MHz", _whole),
+    _Column(attrgetter("tokens_per_joule"), "tokens/J", _three_digits),
+    _Column(attrgetter("achieved_tflops"), "TFLOP/s", _three_digits),
+    _Column(attrgetter("achieved_tb_per_second"), "TB/s", _three_digits),
+    _Column(attrgetter("roofline_fraction"), say("of the limit"), _share),
+    _Column(attrgetter("roofline_bound"), say("bound"), _bound),
 )
 
 

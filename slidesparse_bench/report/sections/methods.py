@@ -26,6 +26,7 @@ from slidesparse_bench.report.blocks import (
 from slidesparse_bench.report.cell_view import CellView
 from slidesparse_bench.report.markdown import round_percent
 from slidesparse_bench.report.sections.foreign_methods import foreign_methods
+from slidesparse_bench.report.sections.parallel import parallel_of
 from slidesparse_bench.report.view import RunView
 from slidesparse_bench.report.words import Code, Text, counted, listed, say, sentences
 from slidesparse_bench.units import format_duration
@@ -129,7 +130,7 @@ def _methods(view: RunView) -> list[Block]:
 def _texts(view: RunView) -> tuple[Text, ...]:
     return (
         _isolation(view),
-        _order(view),
+        sentences([_order(view), *_at_once(view)]),
         *_WORK,
         _graphs(view),
         _how_long(view),
@@ -207,6 +208,22 @@ def _order(view: RunView) -> Text:
         n=count,
         seed=known if seed is not None else say("the seed of the matrix"),
     )
+
+
+def _at_once(view: RunView) -> list[Text]:
+    """Attempts on several devices share more than the report could see of it."""
+    found = parallel_of(view)
+    if found.most < 2:
+        return []
+    return [
+        say(
+            "Up to {most} attempts ran at once, each on a device of its own, and shared the CPUs of "
+            "the host: {beside} of {numbers} were measured while another attempt ran.",
+            most=found.most,
+            beside=f"{found.beside:,}",
+            numbers=counted(found.numbers, "number"),
+        )
+    ]
 
 
 def _graphs(view: RunView) -> Text:

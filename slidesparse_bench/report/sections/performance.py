@@ -17,7 +17,7 @@ from slidesparse_bench.report.blocks import (
     paragraph,
 )
 from slidesparse_bench.report.cell_view import CellView
-from slidesparse_bench.report.doubts import doubted_ids, is_doubted
+from slidesparse_bench.report.doubts import WIDE, doubted_ids, is_doubted
 from slidesparse_bench.report.figures import group_figure
 from slidesparse_bench.report.groups import Group, Ratio, Series, groups_of, half_width
 from slidesparse_bench.report.markdown import percent
@@ -41,9 +41,11 @@ _HOW_TO_READ = say(
     "there were more of them than trials. In place of a missing number stands the reason. Marks such "
     "as [1] point at the notes under the tables. A speed-up is a quotient of two rates of the same "
     "row; its ± combines the intervals of both, `~` marks one whose interval contains 1: no "
-    "difference was found, and `?` one of whose rates Anomalies doubts: no mean contains it. `same "
-    "kernel` marks a ratio of two cells that ran the same kernel class: it shows how far two processes "
-    "differ, not two backends."
+    "difference was found, and `?` one of whose rates Anomalies doubts. Means leave those out, and "
+    "speed-ups that are wider than ±{width} or have a host-bound side. `same kernel` marks a ratio of "
+    "two cells that ran the same kernel class: it shows how far two processes differ, not two "
+    "backends.",
+    width=percent(WIDE),
 )
 _ONE_TRIAL = say(
     "The intervals describe the scatter within one attempt; two attempts at the same cell differ by "

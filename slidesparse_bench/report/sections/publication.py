@@ -21,14 +21,15 @@ from slidesparse_bench.report.csv_file import m_verified
 from slidesparse_bench.report.doubts import UNSTEADY, WIDE, doubted_ids, unsteady
 from slidesparse_bench.report.groups import half_width
 from slidesparse_bench.report.markdown import m_ranges, percent
+from slidesparse_bench.report.notes import may_be_slowed
 from slidesparse_bench.report.view import RunView
 from slidesparse_bench.report.words import Text, counted, joined, say
 
 _RULE = say(
     "Usable: the cell passed, every measured step had the M that was asked for, the kernel is on "
     "record, the interval is known and within ±{width}, and its rate is in line under Anomalies. With a "
-    "reservation: it has a number, and one of the proofs or the interval is missing, or attempts at it "
-    "contradict each other. Not usable: it has no number, or one that is emulated, disturbed, out of "
+    "reservation: it has a number, and one of the proofs or the interval is missing, attempts at it "
+    "contradict each other, or the host set the time of its steps. Not usable: it has no number, or one that is emulated, disturbed, out of "
     "line or a suspect pass.",
     width=percent(WIDE),
 )
@@ -90,6 +91,10 @@ def _reservations(each: CellView, contradicted: set[str]) -> Iterator[Text]:
         yield say("no interval")
     elif width > WIDE:
         yield say("interval wider than ±{width}", width=percent(WIDE))
+    if each.host_bound:
+        yield say("host-bound: a faster host would change it, a faster GEMM hardly")
+    elif may_be_slowed(each.metrics) and each.metrics.host_wait_share is not None:
+        yield say("a slow CPU of the host may have made its steps longer")
     if each.id in contradicted:
         yield say("repeated, with rates more than {share} apart", share=percent(UNSTEADY))
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from slidesparse_bench.records import RunState
+from slidesparse_bench.redact import redact_yaml
 from slidesparse_bench.report.blocks import (
     Block,
     Head,
@@ -75,7 +76,7 @@ def _facts(view: RunView) -> list[tuple[Text, Text]]:
         ("Python", _text(environment.get("python"))),
         (say("platform"), _text(environment.get("platform"))),
         ("slidesparse-bench", _text(environment.get("slidesparse_bench"))),
-        (say("source"), _source(environment.get("git"), environment.get("code"))),
+        (say("source"), _source(environment)),
         (say("command"), command_line(environment.get("command"))),
         (say("matrix SHA-256"), Code(view.run.matrix_sha256)),
     ]
@@ -203,13 +204,26 @@ def _versions(versions: Any) -> Text:
     return joined(", ", [*first, *more])
 
 
-def _source(git: Any, code: Any) -> Text:
+def _source(environment: Mapping[str, Any]) -> Text:
+    """The checkout of the first sitting, and the modules that ran in all of them."""
+    git = environment.get("git")
     values = git if isinstance(git, Mapping) else {}
     known = {str(name): value for name, value in values.items() if value is not None}
     told = [_pair(name, value) for name, value in known.items()]
-    if isinstance(code, str) and code:
-        told.append(say("modules with SHA-256 {code}", code=Code(code[:CODE_SHOWN])))
+    sittings = sittings_of(environment)
+    codes: dict[str, list[str]] = {}
+    for number, sitting in enumerate(sittings, start=1):
+        if code := str(sitting.get("code") or ""):
+            codes.setdefault(code[:CODE_SHOWN], []).append(str(number))
+    for code, numbers in codes.items():
+        modules = say("modules with SHA-256 {code}", code=Code(code))
+        everywhere = len(numbers) == len(sittings)
+        told.append(modules if everywhere else _in_sittings(modules, numbers))
     return joined(", ", told)
+
+
+def _in_sittings(what: Text, numbers: list[str]) -> Text:
+    return say("{what} (sitting {numbers})", what=what, numbers=joined(", ", numbers))
 
 
 def _pair(name: str, value: Any) -> Text:
@@ -259,4 +273,6 @@ def _matrix(view: RunView) -> list[Block]:
         # It lists every cell by its id: a thousand lines that say nothing more than the last table.
         where = say("The imported cells, as a matrix: `{folder}/matrix.yaml`.", folder=view.folder)
         return paragraph(where)
-    return fold(say("The matrix, as it was run"), [Listing(view.inputs.matrix_text, "yaml")])
+    return fold(
+        say("The matrix, as it was run"), [Listing(redact_yaml(view.inputs.matrix_text), "yaml")]
+    )

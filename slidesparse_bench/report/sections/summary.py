@@ -13,7 +13,7 @@ from slidesparse_bench.report import advice
 from slidesparse_bench.report.blocks import Alert, Block, bullets, chain, heading, paragraph
 from slidesparse_bench.report.cell_view import CellView
 from slidesparse_bench.report.changes import changes_before
-from slidesparse_bench.report.doubts import dense_ids, doubted_ids
+from slidesparse_bench.report.doubts import doubted_ids
 from slidesparse_bench.report.groups import Group, Ratio, Series, groups_of
 from slidesparse_bench.report.index_limits import meaning_of
 from slidesparse_bench.report.markdown import percent
@@ -30,7 +30,6 @@ from slidesparse_bench.report.words import (
     say,
     sentences,
 )
-from slidesparse_bench.telemetry import is_host_bound
 from slidesparse_bench.units import format_duration
 
 REASONS_SHOWN = 4
@@ -165,8 +164,8 @@ def _speedups(view: RunView) -> list[Block]:
     found: list[_Compared] = []
     left_out: list[_Compared] = []
     for each in _sparse_ratios(view):
-        is_doubted = doubted.intersection(_both_sides(*each[:3]))
-        (left_out if is_doubted else found).append(each)
+        in_doubt = any(cell.id in doubted for cell in _compared_cells(each))
+        (left_out if in_doubt else found).append(each)
     if not found:
         return paragraph(
             say("No sparse backend can be compared with a dense one: see the tables below for why.")
@@ -191,7 +190,7 @@ def _speedups(view: RunView) -> list[Block]:
         dense=against.name if against else "",
         marks=view.marks(largest),
     )
-    more = list(_where_the_device_decides(found))
+    more = [*_across_changes(view, found), *_where_the_device_decides(found)]
     if left_out:
         more.append(
             say(
@@ -205,20 +204,45 @@ def _speedups(view: RunView) -> list[Block]:
     return chain(paragraph(sentences([text, *more])), view.notes([largest]))
 
 
+def _across_changes(view: RunView, compared: list[_Compared]) -> Iterator[Text]:
+    """Comparisons that the warning at the top is about."""
+    places = [
+        {
+            changes_before(view.changes, attempt)
+            for cell in _compared_cells(each)
+            for attempt in cell.standing
+        }
+        for each in compared
+    ]
+    if count := sum(len(each) > 1 for each in places):
+        yield say(
+            "In {count} of these comparisons the two sides were measured before and after a change "
+            "of the machine or the software.",
+            count=count,
+        )
+
+
 def _where_the_device_decides(compared: list[_Compared]) -> Iterator[Text]:
     """Beside steps that the host sets the time of, faster GEMMs hardly show."""
-    others = [each for each in compared if not any(map(_is_host_bound, _compared_cells(each)))]
-    if len(others) == len(compared):
+    looks = [{cell.host_bound for cell in _compared_cells(each)} for each in compared]
+    starved = sum(True in each for each in looks)
+    unknown = sum(None in each and True not in each for each in looks)
+    if not starved:
         return
     yield say(
         "In {count} of these comparisons the host, not the GPU, set the time of the steps on one "
         "side (host-bound).",
-        count=len(compared) - len(others),
+        count=starved,
     )
-    if others:
-        values = [ratio.value for *_, ratio in others]
+    if unknown:
+        yield say("In {count} others it is not on record how long the host waited.", count=unknown)
+    values = [
+        ratio.value for (*_, ratio), seen in zip(compared, looks, strict=True) if seen == {False}
+    ]
+    if values:
         yield say(
-            "The others reach from {least}x to {most}x, median {median}x.",
+            "Without these there are {comparisons}, from {least}x to {most}x, median {median}x.",
+            comparisons=counted(len(values), "comparison"),
             least=f"{min(values):.2f}",
             most=f"{max(values):.2f}",
             median=f"{statistics.median(values):.2f}",
@@ -230,14 +254,6 @@ def _compared_cells(compared: _Compared) -> Iterator[CellView]:
     yield group.cells[m, series]
     if dense := group.best_dense(m):
         yield group.cells[m, dense]
-
-
-def _is_host_bound(view: CellView) -> bool:
-    return view.metrics is not None and is_host_bound(view.metrics.host_wait_share)
-
-
-def _both_sides(group: Group, m: int, series: Series) -> set[str]:
-    return {group.cells[m, series].id, *dense_ids(group, m)}
 
 
 def _sparse_ratios(view: RunView) -> Iterator[_Compared]:
@@ -304,14 +320,7 @@ def _steps(view: RunView) -> Iterator[Text]:
             "cells all the same.",
             cells=counted(len(refused), "cell"),
         )
-    starved = [each for each in view.cells if _is_host_bound(each)]
-    if starved:
-        yield say(
-            "In {cells} Python on the CPU, not the GPU, set the time of the steps (host-bound). A "
-            "larger M helps, a CUDA graph for the batch (`cudagraph_capture_sizes` of the "
-            "`compilation_config` in `engine_args`), or an idle host.",
-            cells=counted(len(starved), "cell"),
-        )
+    yield from _host_advice(view)
     failed = view.in_state(CellState.FAILED)
     yield from _class_advice(failed)
     retryable = [each for each in failed if each.failure and each.failure.retryable]
@@ -321,6 +330,26 @@ def _steps(view: RunView) -> Iterator[Text]:
             "`slidesparse retry {run} --failed`.",
             cells=counted(len(retryable), "cell"),
             run=view.inputs.run_folder.name,
+        )
+
+
+def _host_advice(view: RunView) -> Iterator[Text]:
+    looks = [each for each in view.cells if each.host_bound is not None]
+    starved = [each for each in looks if each.host_bound]
+    if not starved:
+        return
+    yield say(
+        "In {cells} of {known} Python on the CPU, not the GPU, set the time of the steps "
+        "(host-bound). A larger M helps, or an idle host.",
+        cells=f"{len(starved):,}",
+        known=counted(len(looks), "cell"),
+    )
+    without = [each for each in starved if not each.has_graph]
+    if without:
+        yield say(
+            "{cells} of those ran without a CUDA graph of their M: ask for one "
+            "(`cudagraph_capture_sizes` of the `compilation_config` in `engine_args`).",
+            cells=f"{len(without):,}",
         )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from slidesparse_bench.records import Attempt
 from slidesparse_bench.report.blocks import Block, Head, chain, grid, heading, paragraph, right
+from slidesparse_bench.report.cell_view import CellView
 from slidesparse_bench.report.clock import TimeAccount, account_of
 from slidesparse_bench.report.markdown import percent
 from slidesparse_bench.report.view import RunView
@@ -26,6 +28,8 @@ def section(view: RunView) -> list[Block]:
                         attempts=counted(attempts, "attempt"),
                         processes=_processes(view),
                     ),
+                    *_lost_engines(view),
+                    *_slow_rounds(view),
                     *_wall_clock(view, account),
                     *_estimate(view),
                     *_untimed(account),
@@ -120,6 +124,52 @@ def _estimate(view: RunView) -> list[Text]:
     if not isinstance(estimate, (int, float)):
         return []
     return [say("The plan had estimated {time}.", time=format_duration(estimate))]
+
+
+def _slow_rounds(view: RunView) -> list[Text]:
+    """Rounds that did not count, a part of the rest of their attempts."""
+    attempts = [(each, attempt) for each in view.cells for attempt in each.record.attempts]
+    slow = [count for each, attempt in attempts if (count := _slow_rounds_of(each, attempt))]
+    if not slow:
+        return []
+    return [
+        say(
+            "{rounds} of measurement in {attempts} did not count and were run again, because the "
+            "host's CPU was slow; their time is not in the row of the measurement.",
+            rounds=counted(sum(slow), "round"),
+            attempts=counted(len(slow), "attempt"),
+        )
+    ]
+
+
+def _slow_rounds_of(view: CellView, attempt: Attempt) -> int:
+    """Until schema 1 the cell alone held the metrics."""
+    metrics = attempt.metrics or (view.metrics if attempt in view.standing else None)
+    return metrics.slow_rounds if metrics else 0
+
+
+def _lost_engines(view: RunView) -> list[Text]:
+    count = engines_without_attempt(view)
+    if not count:
+        return []
+    return [
+        say(
+            "{engines} more stopped with their command before their first cell: no attempt stands "
+            "for them, and their time is in no row.",
+            engines=counted(count, "engine"),
+        )
+    ]
+
+
+def engines_without_attempt(view: RunView) -> int:
+    """Engines that ended before an attempt was on record, by the gaps in their numbers.
+
+    `Store.new_engine_folder` numbers them in a row. One after the last that served a cell is not
+    found: nothing that a report reads tells of it.
+    """
+    attempts = [attempt for each in view.cells for attempt in each.record.attempts]
+    known = {int(each.engine) for each in attempts if each.engine and each.engine.isdecimal()}
+    return max(known, default=0) - len(known)
 
 
 def _untimed(account: TimeAccount) -> list[Text]:
