@@ -12,6 +12,7 @@ OF_SITTING = ("gpus", "cpu", "platform", "python")
 """Of `machine_facts()`: a power limit or a kernel can change from one day to the next."""
 CODE_SHOWN = 12
 """Digits of the SHA-256 of this program's modules that are enough to tell two apart."""
+_VISIBLE = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
 _UNRECORDED = "not recorded"
 _TOLD_OTHERWISE = ("index", "driver", "cuda_driver", "memory_gib")
 
@@ -51,8 +52,14 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     )
     told += _changes(before.get("versions") or {}, now.get("versions") or {}, may_appear=same_lists)
     if same_lists:
-        told += _changes(before["environment"], now.get("environment") or {}, absent="unset")
+        variables = [_of_speed(each.get("environment") or {}) for each in (before, now)]
+        told += _changes(*variables, absent="unset")
     return [text for text in told if text]
+
+
+def _of_speed(variables: Mapping[str, str]) -> dict[str, str]:
+    """Without those that choose devices: which ones there are is compared by itself."""
+    return {name: value for name, value in variables.items() if name not in _VISIBLE}
 
 
 def driver_of(facts: Mapping[str, Any]) -> str | None:
