@@ -155,6 +155,14 @@ def test_what_changed_between_two_sittings_is_told_in_words(changes, told):
     assert with_sitting(a_document(), a_sitting(**changes))[1] == told
 
 
+def test_the_choice_of_devices_is_no_change_and_other_variables_are():
+    few = {"CUDA_VISIBLE_DEVICES": "0", "OMP_NUM_THREADS": "8"}
+    more = {"CUDA_VISIBLE_DEVICES": "0,1", "NVIDIA_VISIBLE_DEVICES": "all", "OMP_NUM_THREADS": "4"}
+    document = a_document(sittings=[a_sitting(environment=few)])
+    told = with_sitting(document, a_sitting(environment=more))[1]
+    assert told == ["OMP_NUM_THREADS 8 -> 4"]
+
+
 @pytest.mark.parametrize(
     ("before", "now", "told"),
     [
