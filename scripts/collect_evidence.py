@@ -229,7 +229,10 @@ def claim_of_page(asked: str, path: Path, judge: Judge | None) -> Claim:
     file = f"{NAME}/{path.name}"
     if judge is None:
         return Claim(asked, "see there", None, file)
-    return Claim(asked, *judge(path.read_text(encoding="utf-8")), file)
+    try:
+        return Claim(asked, *judge(path.read_text(encoding="utf-8")), file)
+    except (IndexError, ValueError):  # half a page
+        return Claim(asked, MISSING)
 
 
 def judge_raw(page: str) -> tuple[str, bool]:

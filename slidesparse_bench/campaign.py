@@ -24,7 +24,7 @@ from slidesparse_bench.errors import DISK_FULL, HarnessVerdict
 from slidesparse_bench.executors import Executor, Order
 from slidesparse_bench.failures import classify
 from slidesparse_bench.feasibility import DEFAULT_UTILIZATION
-from slidesparse_bench.lane import WILL_BE_TRIED_AGAIN, Lane
+from slidesparse_bench.lane import ENDS_RUN, WILL_BE_TRIED_AGAIN, Lane
 from slidesparse_bench.matrix import Matrix
 from slidesparse_bench.models import materialize
 from slidesparse_bench.plan import PlannedCell, Sources, engine_groups, will_run
@@ -108,9 +108,8 @@ class Campaign:
         try:
             self.store.append({"event": "run_state", "state": state})
         except OSError as error:
-            if error.errno not in DISK_FULL:
+            if not self.pauses_for(error):
                 raise
-            self.pause(f"the disk is full ({error})")
         if errors:
             raise errors[0]
 
@@ -134,6 +133,12 @@ class Campaign:
         """Let no further cell start."""
         self._paused = reason
         self.stop.set()
+
+    def pauses_for(self, error: OSError) -> bool:
+        """Pause if it says that the disk is full; whether it does."""
+        if error.errno in DISK_FULL:
+            self.pause(f"{ENDS_RUN['disk_full']} ({error})")
+        return error.errno in DISK_FULL
 
     def is_wanted(self, cell: Cell, trial: int) -> bool:
         """Whether this trial is still to be measured: not done, and the cell not given up."""

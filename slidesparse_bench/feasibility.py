@@ -150,10 +150,10 @@ def _judge(
     """A budget (CPU) is exact arithmetic: no margin, and nothing is taken outside it."""
     sentence = _sentence(need, demand, limit)
     most = limit.at(limit.top)
-    if need.loading > most:
+    if need.loading > limit.memory:
         return FitVerdict.DOES_NOT_FIT, (
-            f"{sentence}; before the weights are packed they take {format_gib(need.loading)}, and even "
-            f"{limit.top:g} of {format_gib(limit.memory)} is {format_gib(most)}"
+            f"{sentence}; before the weights are packed they and CUDA take "
+            f"{format_gib(need.loading)} of {format_gib(limit.memory)}"
         )
     if need.certain > most:
         return FitVerdict.DOES_NOT_FIT, (

@@ -10,7 +10,6 @@ from slidesparse_bench.cell import Cell
 from slidesparse_bench.device import Device
 from slidesparse_bench.engine_groups import halves
 from slidesparse_bench.engine_run import EngineRun, Served, Try
-from slidesparse_bench.errors import DISK_FULL
 from slidesparse_bench.records import CellState, Failure, Verdict
 from slidesparse_bench.retry import Decision, decide
 from slidesparse_bench.wire import Phase
@@ -50,10 +49,8 @@ class Lane(threading.Thread):
                 finally:
                     self._campaign.queue.done(work)
         except OSError as error:
-            if error.errno not in DISK_FULL:
+            if not self._campaign.pauses_for(error):
                 self._give_way(error)
-                return
-            self._campaign.pause(f"{ENDS_RUN['disk_full']} ({error})")
         except BaseException as error:  # noqa: BLE001 - re-raised by the campaign's own thread
             self._give_way(error)
 

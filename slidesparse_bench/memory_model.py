@@ -86,8 +86,8 @@ class MemoryNeed:
 
     `certain` is the part that no version and no kernel can avoid; `certain_to_start` the same
     with the smallest KV cache that vLLM accepts; `transient` what may be taken outside the share
-    that `gpu_memory_utilization` reserves; `loading` what is there at most before weights are packed,
-    which is certain too.
+    that `gpu_memory_utilization` reserves; `loading` what is there at most before weights are packed:
+    certain, and outside any share, since vLLM looks at its own only afterwards.
     """
 
     weights: int
@@ -188,8 +188,8 @@ def memory_need(
         kv_cache=kv_cache,
         activations=max(_step_bytes(cell, gate_up, hidden), sampler),
         overhead=overhead,
-        certain=max(least + kv_cache, loading),
-        certain_to_start=max(least + kv_to_start, loading),
+        certain=least + kv_cache,
+        certain_to_start=least + kv_to_start,
         transient=overhead + gate_up,
         loading=loading,
     )
@@ -222,7 +222,7 @@ def _step_bytes(cell: Cell, gate_up: int, hidden: int) -> int:
 
 
 def _loading_bytes(cell: Cell, shard: Architecture, demand: Demand) -> int:
-    """The most there is before everything is packed; 0 where packing takes nothing.
+    """The most there is before everything is packed, CUDA's context included; 0 where nothing is packed.
 
     vLLM loads the whole dense model before any kernel may touch a weight. Ours then packs one layer
     after the other: beside it stand its pruned copy and the stretched one.
@@ -230,12 +230,12 @@ def _loading_bytes(cell: Cell, shard: Architecture, demand: Demand) -> int:
     if cell.sparsity is None:
         return 0
     if demand.stretched_while_loading:
-        return shard.unquantized_bytes + stretched_elements(cell, shard)
+        return CONTEXT_BYTES + shard.unquantized_bytes + stretched_elements(cell, shard)
     copies = max(
         linear.n * (linear.k + _stretched_k(linear.k, cell.sparsity))
         for linear in shard.layer_linears
     )
-    return shard.unquantized_bytes + shard.linear_parameters + copies
+    return CONTEXT_BYTES + shard.unquantized_bytes + shard.linear_parameters + copies
 
 
 def _overhead_bytes(engine_args: dict[str, Any]) -> int:

@@ -26,7 +26,7 @@ from slidesparse_bench.wire import SCHEMA_VERSION
 
 START_UP_S = {DeviceKind.CUDA: 45.0, DeviceKind.CPU: 14.0, DeviceKind.FAKE: 0.4}
 """Process start to engine ready, vLLM 0.25 on an H200 and 0.32 on two cores; see docs/metrics.md."""
-MEASURE_S = {Stage.PREFILL: 4.0, Stage.DECODE: 6.0}
+MEASURE_S = {Stage.PREFILL: 4.0, Stage.DECODE: 12.0}
 LARGEST_GRAPH = 512
 """Batches up to this size run as CUDA graphs: vLLM's own limit for any larger `max_num_seqs`."""
 

@@ -17,7 +17,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -158,15 +158,26 @@ def redact_yaml(text: str, owner: Owner | None = None) -> str:
     Comments, order and lines stay. What is no YAML is taken as any other text.
     """
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        documents = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
     except yaml.YAMLError:
         return redact(text, owner)
-    for begin, end in sorted(_secret_spans(root, set()), reverse=True):
+    seen: set[int] = set()
+    spans = [span for root in documents for span in _secret_spans(root, seen)]
+    for begin, end in reversed(_outermost(spans)):
         written = text[begin:end]
         kept = len(written.rstrip())
         lines = "\n" * written[:kept].count("\n")
         text = f"{text[:begin]}{REDACTED}{lines}{written[kept:]}{text[end:]}"
     return redact(text, owner)
+
+
+def _outermost(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """In order, those that lie in no other: an alias is the node that its anchor names, once more."""
+    kept: list[tuple[int, int]] = []
+    for begin, end in sorted(spans, key=lambda span: (span[0], -span[1])):
+        if not kept or begin >= kept[-1][1]:
+            kept.append((begin, end))
+    return kept
 
 
 def _secret_spans(node: yaml.Node | None, seen: set[int]) -> Iterator[tuple[int, int]]:

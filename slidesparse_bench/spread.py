@@ -17,10 +17,15 @@ _T95 = (
 """Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom."""
 
 
-def t95(degrees_of_freedom: int) -> float:
-    """Two-sided 95 % quantile of Student's t; the error above 30 is below 0.001."""
+def t95(degrees_of_freedom: float) -> float:
+    """Two-sided 95 % quantile of Student's t; the error above 30 is below 0.001.
+
+    Between whole numbers, from 1 on, on a straight line.
+    """
     if degrees_of_freedom <= len(_T95):
-        return _T95[degrees_of_freedom - 1]
+        below = math.floor(degrees_of_freedom)
+        low, high = _T95[below - 1], _T95[min(below, len(_T95) - 1)]
+        return low + (high - low) * (degrees_of_freedom - below)
     return 1.95996 + 2.3722 / degrees_of_freedom + 2.8 / degrees_of_freedom**2
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from slidesparse_bench.errors import FormatError, NewerFormat, RunLocked, RunNotFound
 from slidesparse_bench.records import (
@@ -48,6 +48,7 @@ STATUS, JOURNAL, PLAN, ENVIRONMENT, MATRIX, RESULTS = (
     "results.csv",
 )
 _LOCK = ".lock"
+LOCK_TRIES, LOCK_PAUSE_S = 5, 0.05
 _RUN_NAME = re.compile(r".+-\d{8}-\d{6}")
 _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, FormatError)
 
@@ -109,7 +110,9 @@ class Store:
             FormatError: neither tells anything, or a newer version wrote them.
         """
         record = load_record(folder)
-        return cls(folder, record if _is_held(folder / _LOCK) else _interrupted(record))
+        if record.state is RunState.RUNNING and not _is_held(folder / _LOCK):
+            record = _interrupted(load_record(folder))  # it may have come to its end just now
+        return cls(folder, record)
 
     def append(self, event: dict[str, Any]) -> None:
         """Journal an event, fold it into the record, rewrite `status.json`."""
@@ -206,10 +209,8 @@ class Store:
             RunLocked: a live process holds it.
         """
         with (self.folder / _LOCK).open("a+") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunLocked(self.folder, _lock_owner(self.folder / _LOCK)) from None
+            if not _locks(stream):
+                raise RunLocked(self.folder, _lock_owner(self.folder / _LOCK))
             stream.truncate(0)
             stream.write(str(os.getpid()))
             stream.flush()
@@ -401,6 +402,18 @@ def _interrupted(record: RunRecord) -> RunRecord:
     if record.state is RunState.RUNNING:
         record.state = RunState.INTERRUPTED
     return record
+
+
+def _locks(stream: IO[str]) -> bool:
+    """Try for a moment: `_is_held` of a reader has it for some microseconds."""
+    for patience in range(LOCK_TRIES, 0, -1):
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOCK_PAUSE_S if patience > 1 else 0)
+        else:
+            return True
+    return False
 
 
 def _is_held(lock: Path) -> bool:

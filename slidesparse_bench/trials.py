@@ -120,7 +120,7 @@ def half_width_between(means: Sequence[float], weights: Sequence[float]) -> floa
     parts = [share * (value - mean) for share, value in zip(shares, means, strict=True)]
     error = math.sqrt(math.fsum(part * part for part in parts) * count / (count - 1))
     effective = 1 / math.fsum(share * share for share in shares)
-    freedom = max(1, math.floor(effective + 1e-9) - 1)
+    freedom = max(1.0, effective - 1)
     equal = t95(count - 1) * statistics.stdev(means) / math.sqrt(count)
     return max(equal, t95(freedom) * error)
 

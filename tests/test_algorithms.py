@@ -228,3 +228,13 @@ def test_a_file_that_nobody_can_use_is_replaced(tmp_path, content):
     assert cache.get(problem) is None
     assert cache.put(problem, {"config_id": 9}) == {"config_id": 9}
     assert a_cache(tmp_path).get(problem) == {"config_id": 9}
+
+
+def test_without_hard_links_what_was_found_is_kept_all_the_same(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", refuse)
+    assert a_cache(tmp_path).put(a_problem(), ALGORITHM) == ALGORITHM
+    assert a_cache(tmp_path).get(a_problem()) == ALGORITHM
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1

@@ -1,6 +1,7 @@
 """Whole campaigns of the fake engine: real processes, every way an engine can misbehave."""
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -13,7 +14,8 @@ import psutil
 import pytest
 import yaml
 
-from slidesparse_bench.cli import invoke
+from slidesparse_bench.cli import execution, invoke
+from slidesparse_bench.records import RunState
 from slidesparse_bench.store import Store, list_runs
 from slidesparse_bench.wire import ATTEMPT_VARIABLE
 
@@ -322,6 +324,38 @@ def test_a_full_disk_pauses_the_run(work):
     assert work.classes() == ["disk_full"]
     assert work.cell(GOOD)["state"] == "pending"
     assert work.status()["state"] == "interrupted"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG])
+def test_a_disk_that_is_full_at_the_very_end_pauses_and_does_not_exit_with_0(
+    work, monkeypatch, capsys, number
+):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    work.write()
+    monkeypatch.setattr(execution, "write_text", refuse)
+    assert work.run() == 1
+    assert "The run paused: the disk is full" in "".join(capsys.readouterr())
+    assert work.status()["counts"]["passed"] == 2
+    monkeypatch.undo()
+    monkeypatch.chdir(work.folder)
+    assert work.run() == 0
+
+
+def test_a_disk_without_room_for_the_last_event_pauses_the_run(work, monkeypatch, capsys):
+    append = Store.append
+
+    def refuse_the_end(store, event):
+        if event.get("state") == RunState.FINISHED:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(store, event)
+
+    work.write()
+    monkeypatch.setattr(Store, "append", refuse_the_end)
+    assert work.run() == 1
+    assert "The run paused: the disk is full" in "".join(capsys.readouterr())
+    assert Store.open(work.run_folder).record.state is RunState.INTERRUPTED
 
 
 # Interruptions: the campaign in a process of its own

@@ -165,9 +165,17 @@ def test_a_sparse_model_must_fit_dense_before_it_is_packed():
     cell = "qwen2.5-14b.int8.cusparselt-2_4.prefill.m512"
     prediction = judge(cell, small)
     assert prediction.verdict is FitVerdict.DOES_NOT_FIT
-    assert "before the weights are packed they take 15.4" in prediction.reason
+    assert "before the weights are packed they and CUDA take 15.8" in prediction.reason
     larger = replace(H200, memory_bytes=20 * GIB)
     assert judge(cell, larger).verdict is FitVerdict.FITS
+
+
+def test_a_small_share_of_the_card_does_not_bound_what_loading_takes():
+    card = replace(H200, memory_bytes=24 * GIB)
+    cell = Cell.parse("qwen2.5-14b.fp8.cusparselt-2_4.prefill.m512")
+    share = {"gpu_memory_utilization": 0.57}
+    prediction = predict_memory(cell, CATALOG[cell.model], card, share, utilization_ladder=(0.57,))
+    assert prediction.verdict is not FitVerdict.DOES_NOT_FIT
 
 
 def test_tensor_parallelism_divides_what_one_gpu_holds():

@@ -44,6 +44,11 @@ def test_a_warm_up_says_whether_it_became_steady():
     warmed = measure.warm_up(ScriptedEngine(PREFILL, rising), PREFILL, settings, AnyHost())
     assert (warmed.iterations, warmed.steady) == (12, False)
     assert measure.warm_up(ScriptedEngine(PREFILL, constant()), PREFILL, settings, AnyHost()).steady
+    short = Measurement(min_warmup_s=2.0, max_warmup_iterations=20)
+    assert measure.warm_up(ScriptedEngine(PREFILL, constant()), PREFILL, short, AnyHost()).steady
+    two = at_once(max_warmup_iterations=2)
+    warmed = measure.warm_up(ScriptedEngine(PREFILL, constant()), PREFILL, two, AnyHost())
+    assert warmed.steady is None
 
 
 def measured(engine, cell, settings, host=None):

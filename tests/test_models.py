@@ -206,6 +206,25 @@ def test_an_architecture_that_is_not_known_is_none():
             None,
             "compressed-tensors with float8 by block weights, float8 by group inputs",
         ),
+        (
+            {
+                "quantization_config": {
+                    "quant_method": "compressed-tensors",
+                    "config_groups": {
+                        "g": {
+                            "weights": {"type": "float", "num_bits": 8, "group_size": 128},
+                            "input_activations": {
+                                "type": "float",
+                                "num_bits": 8,
+                                "strategy": "TOKEN",
+                            },
+                        }
+                    },
+                }
+            },
+            None,
+            "compressed-tensors with float8 by group weights, float8 inputs",
+        ),
     ],
 )
 def test_the_quantization_of_a_checkpoint_is_recognized(config, found, words):

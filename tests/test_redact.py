@@ -262,6 +262,27 @@ def test_no_secret_of_a_yaml_file_stays_however_it_is_written(written):
 
 
 @pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        (
+            "engine_args: {hf_token: &t S3CRETxyz}\noverrides: [{match: a, engine_args: {hf_token: *t}}]\n",
+            "engine_args: {hf_token: <redacted>}\noverrides: [{match: a, engine_args: {hf_token: *t}}]\n",
+        ),
+        (
+            "load: &c {token: S3CRETa, password: b, user: S3CRETb}\ncredentials: *c\nn: 1\n",
+            "load: <redacted>\ncredentials: <redacted>\nn: 1\n",
+        ),
+        ("a: 1\n---\nsecret: |\n  S3CRET\n", "a: 1\n---\nsecret: <redacted>\n\n"),
+    ],
+    ids=["alias of a secret", "alias that makes a secret", "two documents"],
+)  # fmt: skip
+def test_aliases_and_documents_destroy_nothing_and_hide_everything(text, clean):
+    found = redact_yaml(text, NOBODY)
+    assert "S3CRET" not in found
+    assert found.replace("\n\n", "\n") == clean.replace("\n\n", "\n")
+
+
+@pytest.mark.parametrize(
     "text", ["a: [1, 2\npassword: S3CRETx\n", "a: &a\n  b: *a\n  token: S3CRETx\n"]
 )
 def test_broken_and_circular_yaml_is_redacted_all_the_same(text):

@@ -338,6 +338,14 @@ def test_change_is_told_against_the_plan_not_the_first_attempt():
             ),
             {"host_slowdown": 1.0, "host_wait_share": 0.01},
         ),
+        (
+            "no interval: it was measured too few times",
+            {
+                "step_time_ms": Spread(1.0, 1.0, 1.0, 1.0, None),
+                "precision_reached": False,
+                "precision": 0.01,
+            },
+        ),
         ("its step times had not settled when the warm-up was over", {"warmup_steady": False}),
         (
             "more than 1 % of its steps are outliers; they are kept",

@@ -85,7 +85,17 @@ def test_a_trial_on_which_the_host_hardly_waited_is_not_hidden_by_others():
     assert combined([build_metrics(host_wait_share=0.5), build_metrics()]).host_wait_share is None
 
 
-@pytest.mark.parametrize("steps", [[20] * 5, [128, 5, 5], [128, 5, 5, 5, 5], [128] + [5] * 9])
+@pytest.mark.parametrize("steps", [[61, 61, 62], [58, 60, 63], [128, 128, 127]])
+def test_trials_of_nearly_equal_length_have_nearly_the_interval_of_equal_ones(steps):
+    means = [99.9, 100.0, 100.2]
+    equal = half_width_between(means, [60, 60, 60])
+    assert equal <= half_width_between(means, steps) < 1.1 * equal
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [[20] * 5, [60, 61, 62], [10, 20, 128], [128, 5, 5], [128, 5, 5, 5, 5], [128] + [5] * 9],
+)
 def test_the_interval_covers_as_often_as_it_says_however_long_the_trials_were(steps):
     random, held = Random(3), 0
     for _ in range(1000):

@@ -15,7 +15,7 @@ from slidesparse_bench.campaign import Campaign
 from slidesparse_bench.cli.output import console, print_json
 from slidesparse_bench.cli.progress import LiveProgress, PlainProgress
 from slidesparse_bench.device import Device, find_devices
-from slidesparse_bench.errors import DISK_FULL, ExitCode, UsageError
+from slidesparse_bench.errors import ExitCode, UsageError
 from slidesparse_bench.executors.local import LocalExecutor
 from slidesparse_bench.matrix import Matrix
 from slidesparse_bench.peaks import peaks_for
@@ -83,11 +83,11 @@ def execute(
     try:
         write_text(store.folder / RESULTS, results_csv(store.record, names))
     except OSError as error:
-        if error.errno not in DISK_FULL:
+        if not campaign.pauses_for(error):
             raise
-        campaign.pause(f"the disk is full ({error})")
     code = exit_code(store.record, judged, received)
     if campaign.paused_because:
+        code = code or ExitCode.SOME_FAILED
         out.print(f"The run paused: {campaign.paused_because}.", markup=False)
     _finish(out, store, code, json_mode=json_mode)
     return code

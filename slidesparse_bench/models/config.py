@@ -17,8 +17,9 @@ _FORMATS = {
     Quantization.INT8: ("int", "int-quantized"),
     Quantization.FP8: ("float", "float-quantized"),
 }
-_SCALED_BY_ROW = frozenset({None, "channel", "token", "tensor"})
-"""compressed-tensors' `strategy`; scales by block or group need other kernels."""
+_SCALED_BY_ROW = frozenset({"channel", "token", "tensor"})
+"""compressed-tensors' `strategy`; scales by block or group need other kernels. Without one, a
+`group_size` means `group` and a `block_structure` means `block`."""
 _FAMILIES = {"llama": Family.LLAMA, "mistral": Family.LLAMA, "qwen2": Family.QWEN2}
 """transformers' `model_type` to the family with the same layers and shapes."""
 
@@ -158,5 +159,8 @@ def _number(arguments: Any) -> str:
     if not isinstance(arguments, dict):
         return "16-bit"
     number = f"{arguments.get('type', 'int')}{arguments.get('num_bits', '?')}"
-    strategy = arguments.get("strategy")
+    size = arguments.get("group_size")
+    unsaid = "group" if isinstance(size, int) and size > 0 else "channel"
+    unsaid = "block" if arguments.get("block_structure") else unsaid
+    strategy = str(arguments.get("strategy") or unsaid).lower()
     return number if strategy in _SCALED_BY_ROW else f"{number} by {strategy}"

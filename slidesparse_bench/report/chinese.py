@@ -921,6 +921,7 @@ SENTENCES = {
     "disturbed while it was measured: {causes}": "测量时受到干扰：{causes}",
     "the SM clock dropped": "SM 频率骤降",
     "the GPU was throttled: {reasons}": "GPU 降频：{reasons}",
+    "no interval: it was measured too few times": "没有置信区间：测量次数过少",
     "its step times had not settled when the warm-up was over": "预热结束时其步耗时尚未稳定",
     "a slow CPU of the host may have made its steps longer, and measuring again did not help": (
         "主机 CPU 较慢，可能使其步变长，重新测量也没有改善"

@@ -153,6 +153,8 @@ def may_be_slowed(metrics: Metrics) -> bool:
 def _interval(view: CellView, metrics: Metrics) -> list[Text]:
     if metrics.step_time_ms is None:
         return [say("no interval: its steps were not timed one by one")]
+    if metrics.step_time_ms.ci95_half_width is None:
+        return [say("no interval: it was measured too few times")]
     if metrics.precision_reached:
         return []
     asked = f" (±{round_percent(metrics.precision)})" if metrics.precision else ""

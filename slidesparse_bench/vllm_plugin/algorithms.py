@@ -90,7 +90,10 @@ class AlgorithmCache:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 content = {"schema_version": SCHEMA_VERSION, "algorithm": algorithm}
                 if not _write_first(path, content):
-                    algorithm = self._valid(path) or _replaced(path, content)
+                    known = self._valid(path)
+                    if known is None:  # a file that nobody can use
+                        write_json(path, content)
+                    algorithm = known or algorithm
             except OSError as error:
                 print(f"slidesparse: cannot keep a searched algorithm: {error}", flush=True)
         self._known[problem.key] = algorithm
@@ -106,23 +109,18 @@ class AlgorithmCache:
 
 
 def _write_first(path: Path, content: dict[str, Any]) -> bool:
-    """Write it unless it is there; whether it was written."""
+    """Write it unless it is there; whether it was written. Without hard links the last one wins."""
     beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     write_json(beside, content)
     try:
         os.link(beside, path)
     except FileExistsError:
         return False
+    except OSError:
+        beside.replace(path)
     finally:
-        beside.unlink()
+        beside.unlink(missing_ok=True)
     return True
-
-
-def _replaced(path: Path, content: dict[str, Any]) -> dict[str, Any]:
-    """In place of a file that nobody can use."""
-    write_json(path, content)
-    algorithm: dict[str, Any] = content["algorithm"]
-    return algorithm
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -216,15 +216,15 @@ class _Plan:
         """The heuristic's algorithms, best guess first, as the 64 opaque bytes each is."""
         preference = cublasLt.matmul_preference_create()
         limit = ctypes.c_uint64(WORKSPACE_BYTES)
-        cublasLt.matmul_preference_set_attribute(
-            preference,
-            cublasLt.MatmulPreferenceAttribute.MAX_WORKSPACE_BYTES,
-            ctypes.addressof(limit),
-            8,
-        )
         results = cublasLt.MatmulHeuristicResult(_REQUESTED)
         count = ctypes.c_int32(0)
         try:
+            cublasLt.matmul_preference_set_attribute(
+                preference,
+                cublasLt.MatmulPreferenceAttribute.MAX_WORKSPACE_BYTES,
+                ctypes.addressof(limit),
+                8,
+            )
             cublasLt.matmul_algo_get_heuristic(
                 self._handle,
                 self._operation,

@@ -173,8 +173,8 @@ class _Plan:
         self._handle, self.provisional = handle, False
         with contextlib.ExitStack() as opened:
             self._open(opened, problem, input_dtype, output_dtype, algorithm)
+            self.algorithm = json.dumps(self.selected(), sort_keys=True)
             self.close = opened.pop_all().close
-        self.algorithm = json.dumps(self.selected(), sort_keys=True)
 
     def _open(
         self,

@@ -18,6 +18,7 @@ from slidesparse_bench.worker.proof import stage_steps, verify
 
 STEADY = 0.05
 """Warm-up ends when the newest quarter of its samples is this close to the quarter before."""
+FEWEST_SAMPLES = 3
 WARM_SHARE = 0.1
 """How much of `min_warmup_s` a cell needs that follows another: the device has not been idle."""
 MOST_SLOW_ROUNDS = 5
@@ -26,11 +27,14 @@ MOST_SLOW_ROUNDS = 5
 
 @dataclass(frozen=True)
 class WarmUp:
-    """How many iterations it took, how long the last one was, and whether they became steady."""
+    """How many iterations it took, how long the last one was, and whether they became steady.
+
+    `steady` is None of fewer than three samples, which cannot tell.
+    """
 
     iterations: int
     iteration_s: float
-    steady: bool
+    steady: bool | None
 
 
 @dataclass(frozen=True)
@@ -52,11 +56,12 @@ def warm_up(
     host.settle()
     samples: list[float] = []
     rounds: list[Round] = []
-    steady = False
-    while not steady and len(rounds) < settings.max_warmup_iterations:
+    while len(rounds) < settings.max_warmup_iterations:
         rounds.append(_run(engine, cell, host, 1, 0))
         samples += _warmup_samples(rounds[-1], cell)
-        steady = sum(each.elapsed_s for each in rounds) >= least_s and is_steady(samples)
+        if sum(each.elapsed_s for each in rounds) >= least_s and is_steady(samples):
+            break
+    steady = is_steady(samples) if len(samples) >= FEWEST_SAMPLES else None
     return WarmUp(len(rounds), rounds[-1].counted_s, steady)
 
 
@@ -75,7 +80,7 @@ def _run(engine: Engine, cell: Cell, host: Host, iterations: int, lead: int) -> 
 
 def is_steady(samples: Sequence[float]) -> bool:
     """Whether the newest quarter of the samples (their median) repeats the quarter before."""
-    if len(samples) < 3:
+    if len(samples) < FEWEST_SAMPLES:
         return False
     width = max(1, len(samples) // 4)
     newest, before = samples[-width:], samples[-2 * width : -width]
