@@ -67,7 +67,7 @@ def main() -> None:
     copy_files(options.work, target)
     run = newest_run(options.work / "run")
     if run:
-        report(run, options.reports / "h200")
+        report(run, options.reports / "h200", options.work / "run-notes.md")
         ceiling(run, target)
     gemms = {name: gemm_rows(options.work / name) for name in ("gemm", "shapes")}
     claims = [
@@ -96,10 +96,11 @@ def newest_run(runs: Path) -> Store | None:
     return Store.open(folders[-1]) if folders else None
 
 
-def report(run: Store, folder: Path) -> None:
+def report(run: Store, folder: Path, notes: Path) -> None:
     """The run's report under a name that does not change with the date."""
     temporary = folder.with_name(f".{folder.name}")
     command = [*SLIDESPARSE, "report", str(run.folder), "--reports-dir", str(temporary)]
+    command += ["--notes", str(notes)] if notes.exists() else []
     subprocess.run(command, check=True)
     shutil.rmtree(folder, ignore_errors=True)
     (temporary / run.folder.name).rename(folder)
