@@ -109,8 +109,7 @@ class Group:
 
     def rate(self, view: CellView | None) -> float | None:
         """Tokens per second of a passed cell, None for every other one."""
-        rate = getattr(view.metrics, self.metric, None) if view else None
-        return rate if rate and rate > 0 and math.isfinite(rate) else None
+        return rate_by(self.metric, view) if view else None
 
     def rate_of(self, m: int, series: Series | None) -> float | None:
         return self.rate(self.cells.get((m, series))) if series else None
@@ -174,9 +173,20 @@ class Group:
         mine, other = self.comparable(m, series), self.comparable(m, against)
         if against is None or mine is None or other is None:
             return None
-        widths = [half_width(self.cells[m, each]) for each in (series, against)]
-        known = [width for width in widths if width is not None]
-        return Ratio(mine / other, math.hypot(*known) if len(known) == 2 else None)
+        pair = (self.cells[m, series], self.cells[m, against])
+        return Ratio(mine / other, half_width_of_quotient(*pair))
+
+
+def rate_by(metric: str, view: CellView) -> float | None:
+    """The metric of a passed cell, where it is a rate: above 0 and finite."""
+    rate = getattr(view.metrics, metric, None)
+    return rate if rate and rate > 0 and math.isfinite(rate) else None
+
+
+def half_width_of_quotient(one: CellView, other: CellView) -> float | None:
+    """Relative; None when a side has none."""
+    known = [width for each in (one, other) if (width := half_width(each)) is not None]
+    return math.hypot(*known) if len(known) == 2 else None
 
 
 def half_width(view: CellView) -> float | None:

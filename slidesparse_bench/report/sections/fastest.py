@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -22,7 +21,14 @@ from slidesparse_bench.report.blocks import (
 )
 from slidesparse_bench.report.cell_view import CellView
 from slidesparse_bench.report.doubts import doubted_ids
-from slidesparse_bench.report.groups import Group, Series, groups_of, half_width
+from slidesparse_bench.report.groups import (
+    Group,
+    Series,
+    groups_of,
+    half_width,
+    half_width_of_quotient,
+    rate_by,
+)
 from slidesparse_bench.report.markdown import percent
 from slidesparse_bench.report.view import RunView
 from slidesparse_bench.report.words import (
@@ -74,9 +80,8 @@ class Place:
     @property
     def lead_half_width(self) -> float | None:
         """Half of the interval of the quotient, None when a side has none."""
-        widths = [half_width(each.view) for each in self.ranked[:2]]
-        known = [width for width in widths if width is not None]
-        return math.hypot(*known) * (1 + self.lead) if len(known) == 2 else None
+        width = half_width_of_quotient(self.ranked[0].view, self.ranked[1].view)
+        return None if width is None else width * (1 + self.lead)
 
     @property
     def is_sure(self) -> bool:
@@ -115,7 +120,7 @@ def _places(groups: list[Group], doubted: set[str]) -> Iterator[Place]:
     metric = _metric(groups)
     for m in sorted({m for group in groups for m in group.ms}):
         cells = [cell for group in groups for (at, _), cell in group.cells.items() if at == m]
-        rates = {cell.id: rate for cell in cells if (rate := _rate(cell, metric))}
+        rates = {cell.id: rate for cell in cells if (rate := rate_by(metric, cell))}
         ranked = [c for c in cells if c.id in rates and c.id not in doubted]
         if len(ranked) < 2:
             continue
@@ -133,11 +138,6 @@ def _places(groups: list[Group], doubted: set[str]) -> Iterator[Place]:
 def _metric(groups: Iterable[Group]) -> str:
     metrics = {g.metric for g in groups if any(cell.metrics for cell in g.cells.values())}
     return metrics.pop() if len(metrics) == 1 else "tokens_per_second"
-
-
-def _rate(view: CellView, metric: str) -> float | None:
-    rate = getattr(view.metrics, metric, None) if view.metrics else None
-    return rate if rate and rate > 0 and math.isfinite(rate) else None
 
 
 def _name(view: CellView) -> str:
