@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from gpu_bench import LARGEST_M, compiled, in_turn, measured_with, random_sums, write_page
+from gpu_bench import LARGEST_M, compiled, in_turn, random_sums, table_page, write_page
 
 from slidesparse_bench.cell import Quantization, Sparsity
 from slidesparse_bench.models.catalog import find_architecture
@@ -99,20 +99,16 @@ def together(sums: Sums, rest: Rest) -> object:
 
 def page(model: str, sizes: list[int]) -> str:
     """The table."""
-    lines = [
-        f"# SwiGLU's activation and the quantization behind it: {model}",
-        "",
-        measured_with(),
-        "",
+    head = [
         "| backend | quantization | M | two kernels, ms | one, ms | one / two | of a copy's bandwidth |",
         "|:--|:--|--:|--:|--:|--:|--:|",
     ]
-    lines += [
+    rows = (
         f"| {row.backend} | {row.quantization.upper()} | {row.m} | {row.two_ms:.4f} | {row.one_ms:.4f} | "
         f"{row.one_ms / row.two_ms:.3f} | {row.copy_ms / row.one_ms:.0%} |"
         for row in compared(model, sizes)
-    ]
-    return "\n".join([*lines, ""])
+    )
+    return table_page(f"SwiGLU's activation and the quantization behind it: {model}", head, rows)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from gpu_bench import LARGEST_M, compiled, in_turn, measured_with, random_sums, write_page
+from gpu_bench import LARGEST_M, compiled, in_turn, random_sums, table_page, write_page
 
 from slidesparse_bench.models.catalog import Architecture, find_architecture
 from slidesparse_bench.vllm_plugin.dequantize import scaled
@@ -107,20 +107,13 @@ def inputs(m: int, projection: Projection, raw_dtype: torch.dtype) -> Tensors:
 
 def page(model: str, sizes: list[int]) -> str:
     """The table."""
-    lines = [
-        f"# Query, key and value, scaled each for itself: {model}",
-        "",
-        measured_with(),
-        "",
-        "| sums of | M | whole, ms | parts, ms | parts / whole |",
-        "|:--|--:|--:|--:|--:|",
-    ]
-    lines += [
+    head = ["| sums of | M | whole, ms | parts, ms | parts / whole |", "|:--|--:|--:|--:|--:|"]
+    rows = (
         f"| {row.sums} | {row.m} | {row.whole_ms:.4f} | {row.parts_ms:.4f} | "
         f"{row.parts_ms / row.whole_ms:.3f} |"
         for row in compared(model, sizes)
-    ]
-    return "\n".join([*lines, ""])
+    )
+    return table_page(f"Query, key and value, scaled each for itself: {model}", head, rows)
 
 
 if __name__ == "__main__":

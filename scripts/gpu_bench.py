@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -69,7 +69,8 @@ def in_turn(calls: list[Call]) -> list[float]:
     return [statistics.median(kept) for kept in times_ms]
 
 
-def measured_with() -> str:
-    """The line below a page's title."""
+def table_page(title: str, head: list[str], rows: Iterable[str]) -> str:
+    """A page with one table, of times by `in_turn`; `head` is its first two lines."""
     device, version = torch.cuda.get_device_name(), torch.__version__
-    return f"{device}, torch {version}; medians of {ROUNDS} rounds of {CALLS} calls each."
+    measured_with = f"{device}, torch {version}; medians of {ROUNDS} rounds of {CALLS} calls each."
+    return "\n".join([f"# {title}", "", measured_with, "", *head, *rows, ""])

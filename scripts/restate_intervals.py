@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from slidesparse_bench.cell import Cell
+from slidesparse_bench.settings import Measurement
 from slidesparse_bench.store import JOURNAL, STATUS, Store
 from slidesparse_bench.wire import RESULT, Metrics, Result, decode, read_json, write_text
-from slidesparse_bench.worker.measure import step_spread
+from slidesparse_bench.worker.measure import precision_reached, step_spread
 
 
 def main() -> None:
@@ -63,10 +64,11 @@ def restated(metrics: Metrics, result: Result) -> Metrics:
     if times is None or not result.rounds:
         return metrics
     width = step_spread(result.rounds, Cell.parse(result.cell_id)).ci95_half_width
-    enough = width is not None and width <= (metrics.precision or 0.0) * times.mean
-    return replace(
-        metrics, step_time_ms=replace(times, ci95_half_width=width), precision_reached=enough
+    times = replace(times, ci95_half_width=width)
+    enough = metrics.precision is not None and precision_reached(
+        times, Measurement(precision=metrics.precision)
     )
+    return replace(metrics, step_time_ms=times, precision_reached=enough)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ be the same for all of them, and must not depend on who shares it, so that a num
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -74,6 +74,13 @@ def shared_args(members: Sequence[dict[str, Any]]) -> dict[str, Any]:
         sizes = sorted({size for arguments in members for size in arguments[GRAPHS][SIZES]})
         merged[GRAPHS] = {**merged[GRAPHS], SIZES: sizes}
     return merged
+
+
+def capture_sizes(engine_args: Mapping[str, Any]) -> list[int]:
+    """The batches that CUDA graphs are asked for."""
+    graphs = engine_args.get(GRAPHS)
+    sizes = graphs.get(SIZES) if isinstance(graphs, Mapping) else None
+    return [size for size in sizes if isinstance(size, int)] if isinstance(sizes, list) else []
 
 
 def _key(candidate: Candidate) -> str:

@@ -24,6 +24,9 @@ TORCH = "torch"
 """The backend of `torch._int_mm` and `torch._scaled_mm`: cuBLASLt as it comes, nothing searched."""
 DENSE = ("cublaslt", "cutlass", TORCH)
 """What every sparse GEMM is compared with, whether it was asked for or not."""
+EXACT_K = 2**17
+"""Products per sum below which the reference is exact: as many of -128 x -128 leave int32, and sums of
+as many FP8 products, multiples of 2^-18 up to 2^17.7, still fit the 53 bits of a float64."""
 EXIT_DEVICE_LOST = 7
 """Exit code of the program when an error has made its CUDA context unusable."""
 EXIT_NOT_WRITTEN = 8

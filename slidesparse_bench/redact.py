@@ -127,9 +127,7 @@ def redact(text: str, owner: Owner | None = None) -> str:
 
 def redact_value(name: str, value: str, owner: Owner | None = None) -> str:
     """The value of a variable, option or key: nothing of it when the name says it is secret."""
-    if _SECRET_NAME.search(name) and not _is_no_secret(name, value):
-        return REDACTED
-    return redact(value, owner)
+    return REDACTED if _hides(name, value) else redact(value, owner)
 
 
 def redact_json(value: Any, owner: Owner | None = None, name: str = "") -> Any:
@@ -145,11 +143,7 @@ def redact_json(value: Any, owner: Owner | None = None, name: str = "") -> Any:
     if isinstance(value, (list, tuple)):
         return [redact_json(item, owner, name) for item in value]
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return redact_value(name, str(value), owner) if is_number and _hides(name, value) else value
-
-
-def _hides(name: str, number: float) -> bool:
-    return _SECRET_NAME.search(name) is not None and not _is_no_secret(name, str(number))
+    return REDACTED if is_number and _hides(name, str(value)) else value
 
 
 def redact_yaml(text: str, owner: Owner | None = None) -> str:
@@ -193,7 +187,7 @@ def _secret_spans(node: yaml.Node | None, seen: set[int]) -> Iterator[tuple[int,
         name = key.value if isinstance(key, yaml.ScalarNode) else ""
         if not _SECRET_NAME.search(name):
             yield from _secret_spans(value, seen)
-        elif not isinstance(value, yaml.ScalarNode) or not _is_no_secret(name, value.value):
+        elif not isinstance(value, yaml.ScalarNode) or _hides(name, value.value):
             yield value.start_mark.index, value.end_mark.index
 
 
@@ -222,6 +216,11 @@ def _without_value(match: re.Match[str]) -> str:
     if _is_no_secret(name, inner.removesuffix(closing)):
         return match[0]
     return f"{name}{quote}{REDACTED}{closing}"
+
+
+def _hides(name: str, value: str) -> bool:
+    """Whether what stands under this name is a secret."""
+    return _SECRET_NAME.search(name) is not None and not _is_no_secret(name, value)
 
 
 def _is_no_secret(name: str, value: str) -> bool:

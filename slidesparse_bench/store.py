@@ -209,8 +209,10 @@ class Store:
             RunLocked: a live process holds it.
         """
         with (self.folder / _LOCK).open("a+") as stream:
-            if not _locks(stream):
-                raise RunLocked(self.folder, _lock_owner(self.folder / _LOCK))
+            try:
+                _lock(stream)
+            except BlockingIOError:
+                raise RunLocked(self.folder, _lock_owner(self.folder / _LOCK)) from None
             stream.truncate(0)
             stream.write(str(os.getpid()))
             stream.flush()
@@ -404,16 +406,17 @@ def _interrupted(record: RunRecord) -> RunRecord:
     return record
 
 
-def _locks(stream: IO[str]) -> bool:
+def _lock(stream: IO[str]) -> None:
     """Try for a moment: `_is_held` of a reader has it for some microseconds."""
-    for patience in range(LOCK_TRIES, 0, -1):
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(LOCK_PAUSE_S if patience > 1 else 0)
-        else:
-            return True
-    return False
+    import tenacity
+
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(BlockingIOError),
+        stop=tenacity.stop_after_attempt(LOCK_TRIES),
+        wait=tenacity.wait_fixed(LOCK_PAUSE_S),
+        reraise=True,
+    )
+    retrying(fcntl.flock, stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _is_held(lock: Path) -> bool:

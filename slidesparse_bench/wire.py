@@ -355,16 +355,20 @@ def _decode(kind: Any, data: Any) -> Any:
     return data
 
 
-def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
+def write_json(path: Path, value: Any, *, durable: bool = True, replace: bool = True) -> None:
     """Write beside, fsync, rename, fsync the folder: a reader never sees half a file.
 
     `durable=False` leaves the two fsyncs out, for thousands of files with one `os.sync()` after.
+
+    Raises:
+        FileExistsError: it is there, and `replace` is False. On file systems without hard links it is
+            replaced all the same.
     """
     text = json.dumps(encode(value), indent=1, ensure_ascii=False, allow_nan=False)
-    write_text(path, text + "\n", durable=durable)
+    write_text(path, text + "\n", durable=durable, replace=replace)
 
 
-def write_text(path: Path, text: str, *, durable: bool = True) -> None:
+def write_text(path: Path, text: str, *, durable: bool = True, replace: bool = True) -> None:
     """The same for any text."""
     # Two lanes are two threads, and may write the same file at once.
     beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
@@ -374,13 +378,28 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
             stream.flush()
             if durable:
                 os.fsync(stream.fileno())
-        beside.replace(path)
+        (_rename if replace else _rename_if_new)(beside, path)
     except BaseException:  # a full disk, most of all: half a file takes what little is left
         with contextlib.suppress(OSError):
             beside.unlink()
         raise
     if durable:
         sync_folder(path.parent)
+
+
+def _rename(beside: Path, path: Path) -> None:
+    beside.replace(path)
+
+
+def _rename_if_new(beside: Path, path: Path) -> None:
+    try:
+        os.link(beside, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        beside.replace(path)
+    else:
+        beside.unlink()
 
 
 def sync_folder(folder: Path) -> None:

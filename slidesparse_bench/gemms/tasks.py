@@ -11,15 +11,11 @@ from fnmatch import fnmatchcase
 from slidesparse_bench.backends import DeviceFacts, DeviceKind, can_run
 from slidesparse_bench.cell import Quantization, Stage
 from slidesparse_bench.errors import UsageError
-from slidesparse_bench.gemm_wire import DENSE, TORCH, Row, RowState, Task
+from slidesparse_bench.gemm_wire import DENSE, EXACT_K, TORCH, Row, RowState, Task
 from slidesparse_bench.gemms.asked import NATIVE, Layer
 
 EMULATED_FLOPS = 2e10
 """Largest product that is emulated: it takes about a second on two cores, and is done some six times."""
-
-EXACT_K = 2**17
-"""k from which int32 sums may overflow, and nothing exact is there to check results with. That of
-`vllm_plugin.reference_gemm`, which imports torch."""
 
 Point = tuple[str, str, Quantization, int, int, int]
 """Model, layer, quantization, m, n, k: what is compared with each other."""

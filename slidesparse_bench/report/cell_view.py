@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from slidesparse_bench.cell import Cell
+from slidesparse_bench.engine_groups import capture_sizes
 from slidesparse_bench.records import Attempt, CellRecord, CellState, Failure
 from slidesparse_bench.report.advice import PLAN_VERDICTS
 from slidesparse_bench.report.markdown import shortened
@@ -56,9 +57,8 @@ class CellView:
     @property
     def has_graph(self) -> bool:
         """Whether a CUDA graph of its M was asked for."""
-        asked = (self.attempt.engine_args if self.attempt else {}).get("compilation_config")
-        sizes = asked.get("cudagraph_capture_sizes") if isinstance(asked, Mapping) else None
-        return self.cell is not None and isinstance(sizes, list) and self.cell.m in sizes
+        asked = self.attempt.engine_args if self.attempt else {}
+        return self.cell is not None and self.cell.m in capture_sizes(asked)
 
     @property
     def attempt(self) -> Attempt | None:

@@ -6,9 +6,7 @@ search the same problem at once, such as tensor-parallel ranks, the first to wri
 
 from __future__ import annotations
 
-import os
 import re
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -88,15 +86,21 @@ class AlgorithmCache:
         if path is not None:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                content = {"schema_version": SCHEMA_VERSION, "algorithm": algorithm}
-                if not _write_first(path, content):
-                    known = self._valid(path)
-                    if known is None:  # a file that nobody can use
-                        write_json(path, content)
-                    algorithm = known or algorithm
+                algorithm = self._kept(path, algorithm)
             except OSError as error:
                 print(f"slidesparse: cannot keep a searched algorithm: {error}", flush=True)
         self._known[problem.key] = algorithm
+        return algorithm
+
+    def _kept(self, path: Path, algorithm: dict[str, Any]) -> dict[str, Any]:
+        """What the file holds now: this algorithm, or that of whoever was first."""
+        content = {"schema_version": SCHEMA_VERSION, "algorithm": algorithm}
+        try:
+            write_json(path, content, replace=False)
+        except FileExistsError:
+            if (known := self._valid(path)) is not None:
+                return known
+            write_json(path, content)
         return algorithm
 
     def _valid(self, path: Path) -> dict[str, Any] | None:
@@ -106,21 +110,6 @@ class AlgorithmCache:
     def keep_for_this_process(self, problem: Problem, algorithm: dict[str, Any]) -> None:
         """For a fallback: the next process shall search again."""
         self._known[problem.key] = algorithm
-
-
-def _write_first(path: Path, content: dict[str, Any]) -> bool:
-    """Write it unless it is there; whether it was written. Without hard links the last one wins."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
-    write_json(beside, content)
-    try:
-        os.link(beside, path)
-    except FileExistsError:
-        return False
-    except OSError:
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    return True
 
 
 def _read(path: Path) -> dict[str, Any] | None:

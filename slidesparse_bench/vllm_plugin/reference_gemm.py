@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import torch
 
+from slidesparse_bench.gemm_wire import EXACT_K
+
 INT8_MAX = 127.0
 FP8_MAX = 448.0
 FP8_MIN_SCALE = 1 / (FP8_MAX * 512)
 """vLLM's least FP8 scale (0.32, model_executor/layers/quantization/input_quant_fp8.py)."""
-EXACT_K = 2**17
-"""Terms below which `accumulate` is exact: 2^17 products of -128 x -128 leave int32, and sums of as many
-FP8 products, multiples of 2^-18 up to 2^17.7, still fit the 53 bits of a float64."""
 
 
 def quantize_per_token(x: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from slidesparse_bench.cell import (
@@ -12,7 +12,7 @@ from slidesparse_bench.cell import (
     PREFILL_ITERATIONS,
     PREFILL_PROMPT_LEN,
 )
-from slidesparse_bench.records import Attempt
+from slidesparse_bench.engine_groups import capture_sizes
 from slidesparse_bench.report.blocks import (
     Block,
     Foreign,
@@ -232,7 +232,7 @@ def _graphs(view: RunView) -> Text:
         (each, sizes)
         for each in view.cells
         for attempt in each.standing
-        if (sizes := _capture_sizes(attempt))
+        if (sizes := capture_sizes(attempt.engine_args))
     ]
     if not captured:
         return ""
@@ -250,12 +250,6 @@ def _graphs(view: RunView) -> Text:
         sizes=_sizes(every),
         outcome=outcome,
     )
-
-
-def _capture_sizes(attempt: Attempt) -> list[int]:
-    config = attempt.engine_args.get("compilation_config")
-    sizes = config.get("cudagraph_capture_sizes") if isinstance(config, Mapping) else None
-    return [size for size in sizes if isinstance(size, int)] if isinstance(sizes, list) else []
 
 
 def _is_padded(view: CellView, sizes: Sequence[int]) -> bool:
