@@ -22,7 +22,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from slidesparse_bench.cell import PREFILL_ITERATIONS, Cell
+from slidesparse_bench.cell import DECODE_ITERATIONS, PREFILL_ITERATIONS, Cell, Stage
 from slidesparse_bench.engine_groups import by_size
 from slidesparse_bench.matrix import load_matrix
 from slidesparse_bench.records import CellRecord, CellState, RunRecord
@@ -33,7 +33,8 @@ ARMS = {"warm": "cell", "engine": "engine", "cell": "cell", "again": "engine", "
 """The isolation of each arm."""
 OVERRIDES = "\noverrides:"
 FIXED = f"""{OVERRIDES}
-  - {{match: "*.prefill.*", measurement: {{fixed_iterations: {PREFILL_ITERATIONS}}}}}"""
+  - {{match: "*.prefill.*", measurement: {{fixed_iterations: {PREFILL_ITERATIONS}}}}}
+  - {{match: "*.decode.*", measurement: {{fixed_iterations: {DECODE_ITERATIONS}}}}}"""
 
 
 def main() -> None:
@@ -110,9 +111,13 @@ def _is_cut(attempt: dict[str, Any]) -> bool:
     return bool(attempt["failure"]) and attempt["failure"]["class"] == "interrupted"
 
 
-def measured_s(store: Store) -> float:
-    """Time inside the measured rounds of all cells."""
-    return sum(cell.metrics.elapsed_time for cell in store.record.cells.values() if cell.metrics)
+def measured_s(store: Store, *stages: Stage) -> float:
+    """Time inside the measured rounds of all cells of these stages (of all without any)."""
+    return sum(
+        cell.metrics.elapsed_time
+        for cell_id, cell in store.record.cells.items()
+        if cell.metrics and Cell.parse(cell_id).stage in (stages or Stage)
+    )
 
 
 def evidence(runs: dict[str, Store]) -> str:
@@ -147,13 +152,19 @@ def _times(runs: dict[str, Store]) -> list[str]:
         for arm, store in runs.items()
     ]
     table = ["| arm | wall-clock s | engine starts | measured s |", "|:--|--:|--:|--:|", *rows]
-    ratio = wall_s(runs["cell"]) / wall_s(runs["engine"])
+    engine = runs["engine"]
+    ratio = wall_s(runs["cell"]) / wall_s(engine)
     said = [f"Wall-clock of `cell` over `engine`: **{ratio:.2f}**."]
     if "fixed" in runs:
-        shorter = measured_s(runs["fixed"]) / measured_s(runs["engine"])
+        whole, *each = (
+            f"{measured_s(runs['fixed'], *stages) / least_s:.2f}"
+            for stages in ((), (Stage.PREFILL,), (Stage.DECODE,))
+            if (least_s := measured_s(engine, *stages))
+        )
         said.append(
-            f"Measured time with {PREFILL_ITERATIONS} iterations in prefill (decode the same) over "
-            f"that with the precision stop: **{shorter:.2f}**."
+            f"Measured time with all iterations of the method ({PREFILL_ITERATIONS} in prefill, "
+            f"{DECODE_ITERATIONS} in decode) over that with the precision stop: **{whole}** "
+            f"({' and '.join(each)} by stage)."
         )
     return ["## Time", "\n".join(table), " ".join(said)]
 
@@ -183,12 +194,19 @@ def _differences(runs: dict[str, Store]) -> str:
             row.append("" if off is None else f"{100 * off:+.2f}")
             offs[arm] += [] if off is None else [abs(100 * off)]
         lines.append(f"| {' | '.join(row)} |")
-    said = [
+    said = [_precise(runs["engine"].record)]
+    said += [
         f"`{arm}`: median of the absolute differences {statistics.median(values):.2f} %, "
         f"largest {max(values):.2f} %."
         for arm, values in offs.items()
     ]
     return "\n".join(lines) + "\n\n" + " ".join(said)
+
+
+def _precise(record: RunRecord) -> str:
+    numbers = [cell.metrics for cell in record.cells.values() if cell.metrics]
+    reached = sum(bool(each.precision_reached) for each in numbers)
+    return f"{reached} of {len(numbers)} intervals of `engine` are within the precision asked for."
 
 
 def _interval(cell: CellRecord) -> str:

@@ -2,15 +2,16 @@
 
     python scripts/collect_evidence.py --work FOLDER --out docs/evidence --reports reports/examples
 
-Copies tables, plots and token counts to OUT/h200-backends/, writes the report of the run below
-REPORTS, how near it comes to the ceiling of its GEMMs, and OUT/h200-backends.md, which sets what was
-asked beside what was measured. What is missing there is said to be.
+Copies tables, plots and token counts to OUT/h200-backends/, writes the report of the run to
+REPORTS/h200, how near it comes to the ceiling of its GEMMs, and OUT/h200-backends.md, which sets what
+was asked beside what these files say. What FOLDER lacks stays as an earlier collection left it; what
+was never measured is said to be missing.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import csv
 import re
 import shutil
 import subprocess
@@ -19,9 +20,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from slidesparse_bench.cell import Cell, Stage
+from slidesparse_bench.cell import Stage
 from slidesparse_bench.records import CellState
 from slidesparse_bench.store import Store, list_runs
 from slidesparse_bench.wire import write_text
@@ -32,9 +32,11 @@ OURS = ("cublaslt", "cusparselt")
 NAME = "h200-backends"
 HOST_US, QUANTIZE_SHARE, CEILING_SHARE, FP8_TOKENS = 20.0, 0.75, 95.0, 99.0
 """What is asked: microseconds, share of a copy, % of the ceiling, % of the tokens that are no ties."""
-LARGEST_M = 65536
-CEILING_M = 16384
+QUANTIZE_M, CEILING_M, LARGEST_M = 4096, 16384, 65536
 MISSING = "not measured"
+
+Row = dict[str, str]
+"""One of a CSV file; empty where nothing was measured."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,10 @@ def main() -> None:
     if run:
         report(run, options.reports / "h200", options.work / "run-notes.md")
         ceiling(run, target)
-    gemms = {name: gemm_rows(options.work / name) for name in ("gemm", "shapes")}
     claims = [
-        *claims_of_gemms(gemms["gemm"], gemms["shapes"]),
+        *claims_of_gemms(rows_of(target / "gemm/gemm.csv"), rows_of(target / "shapes/gemm.csv")),
         *claims_of_pages(target),
-        claim_of_largest_m(run),
+        claim_of_largest_m(rows_of(options.reports / "h200/results.csv")),
     ]
     write_text(options.out / f"{NAME}.md", page(claims))
 
@@ -113,28 +114,30 @@ def ceiling(run: Store, target: Path) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def gemm_rows(folder: Path) -> list[dict[str, Any]]:
-    """Rows of a `gemm.json`; none where it is missing."""
-    path = folder / "gemm.json"
+def rows_of(path: Path) -> list[Row]:
+    """None where it is missing."""
     if not path.exists():
         return []
-    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    rows: list[dict[str, Any]] = document["rows"]
-    return rows
+    with path.open(encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines))
 
 
-def claims_of_gemms(timed: list[dict[str, Any]], shapes: list[dict[str, Any]]) -> list[Claim]:
+def claims_of_gemms(timed: list[Row], shapes: list[Row]) -> list[Claim]:
     """Correctness of all of them, host time and quantization of those that were timed for it."""
     ours = [row for row in [*timed, *shapes] if row["backend"] in OURS]
-    measured = [row for row in ours if row["numbers"]]
+    measured = [row for row in ours if row["error"]]
     models = sorted({row["model"] for row in measured})
     errors = {
-        quantization: max((row["numbers"]["error"] for row in rows), default=None)
+        quantization: max(float(row["error"]) for row in rows)
         for quantization in ("int8", "fp8")
         if (rows := [row for row in measured if row["quantization"] == quantization])
     }
     ours_timed = [row for row in timed if row["backend"] in OURS]
-    shares = quantize_shares(row for row in ours_timed if row["m"] >= 4096)
+    shares = {
+        row["id"]: float(row["quantize_share_of_copy"])
+        for row in ours_timed
+        if int(row["m"]) >= QUANTIZE_M and row["quantize_share_of_copy"]
+    }
     return [
         Claim(
             "INT8 sums exact, FP8 within 1e-2, every layer shape of the four models",
@@ -152,7 +155,7 @@ def claims_of_gemms(timed: list[dict[str, Any]], shapes: list[dict[str, Any]]) -
             f"{NAME}/gemm/gemm.csv",
         ),
         Claim(
-            "quantize and stretch at 75 % of the bandwidth of a copy or more, m >= 4096",
+            f"quantize and stretch at 75 % of the bandwidth of a copy or more, m >= {QUANTIZE_M}",
             told_shares(shares),
             all(share >= QUANTIZE_SHARE for share in shares.values()),
             f"{NAME}/gemm/gemm.csv",
@@ -160,27 +163,18 @@ def claims_of_gemms(timed: list[dict[str, Any]], shapes: list[dict[str, Any]]) -
     ]
 
 
-def host_us(rows: Iterable[dict[str, Any]]) -> list[float]:
-    times = [row["numbers"]["host_us"] for row in rows if row["numbers"]]
-    return [each for each in times if each is not None]
+def host_us(rows: Iterable[Row]) -> list[float]:
+    return [float(row["host_us"]) for row in rows if row["host_us"]]
 
 
-def host_times(rows: list[dict[str, Any]]) -> str:
+def host_times(rows: list[Row]) -> str:
     """By M: the slowest call decides."""
     each = [
         f"m = {m}: {min(times):.1f} to {max(times):.1f} µs"
-        for m in sorted({row["m"] for row in rows})
-        if (times := host_us(row for row in rows if row["m"] == m))
+        for m in sorted({int(row["m"]) for row in rows})
+        if (times := host_us(row for row in rows if int(row["m"]) == m))
     ]
     return "; ".join(each) or MISSING
-
-
-def quantize_shares(rows: Iterable[dict[str, Any]]) -> dict[str, float]:
-    return {
-        row["id"]: share
-        for row in rows
-        if row["derived"] and (share := row["derived"]["quantize_share_of_copy"]) is not None
-    }
 
 
 def told_shares(shares: dict[str, float]) -> str:
@@ -274,15 +268,12 @@ def judge_ceiling(page: str) -> tuple[str, bool]:
     return f"{enough} of {len(reached)}; least {min(reached):.1f} %", enough == len(reached)
 
 
-def claim_of_largest_m(run: Store | None) -> Claim:
-    cells = {
-        cell_id: record
-        for cell_id, record in (run.record.cells.items() if run else ())
-        if (cell := Cell.parse(cell_id)).m == LARGEST_M
-        and cell.stage is Stage.PREFILL
-        and cell.model == "qwen2.5-7b"
-    }
-    states = Counter(record.state for record in cells.values())
+def claim_of_largest_m(results: list[Row]) -> Claim:
+    states = Counter(
+        row["state"]
+        for row in results
+        if (row["model"], row["stage"], row["M"]) == ("qwen2.5-7b", Stage.PREFILL, str(LARGEST_M))
+    )
     seen = ", ".join(f"{count} {state}" for state, count in states.items()) or MISSING
     asked = f"Qwen2.5-7B at M = {LARGEST_M} passes with every backend and sparsity"
     return Claim(asked, seen, set(states) == {CellState.PASSED})

@@ -14,8 +14,8 @@ PREFILL_PROMPT_LEN = 1024
 """Longest prompt of a prefill cell: above it M grows by sequences (public SlideSparse method)."""
 DECODE_PROMPT_LEN = 16
 DECODE_OUTPUT_LEN = 256
-PREFILL_ITERATIONS = 128
-DECODE_ITERATIONS = 8
+FEWEST_PREFILL_ITERATIONS, PREFILL_ITERATIONS = 5, 128
+FEWEST_DECODE_ITERATIONS, DECODE_ITERATIONS = 3, 8
 """One iteration is 255 decode steps, so few are needed; the public method runs one."""
 
 DEFAULT_M = {
@@ -93,6 +93,7 @@ class Workload:
     max_num_seqs: int
     max_model_len: int
     max_num_batched_tokens: int
+    min_iterations: int
     max_iterations: int
 
     @property
@@ -165,11 +166,13 @@ class Cell:
         if self.stage is Stage.PREFILL:
             prompt_len, output_len = min(self.m, PREFILL_PROMPT_LEN), 1
             max_num_seqs = math.ceil(self.m / PREFILL_PROMPT_LEN)
-            step_tokens, max_iterations = self.m, PREFILL_ITERATIONS
+            step_tokens = self.m
+            fewest, most = FEWEST_PREFILL_ITERATIONS, PREFILL_ITERATIONS
         else:
             prompt_len, output_len = DECODE_PROMPT_LEN, DECODE_OUTPUT_LEN
             max_num_seqs = self.m
-            step_tokens, max_iterations = DECODE_PROMPT_LEN * self.m, DECODE_ITERATIONS
+            step_tokens = DECODE_PROMPT_LEN * self.m
+            fewest, most = FEWEST_DECODE_ITERATIONS, DECODE_ITERATIONS
         max_model_len = prompt_len + output_len
         return Workload(
             prompt_len=prompt_len,
@@ -177,7 +180,8 @@ class Cell:
             max_num_seqs=max_num_seqs,
             max_model_len=max_model_len,
             max_num_batched_tokens=max(step_tokens, max_model_len),
-            max_iterations=max_iterations,
+            min_iterations=fewest,
+            max_iterations=most,
         )
 
 

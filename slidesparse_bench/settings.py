@@ -28,17 +28,18 @@ class Measurement:
     Warm-up runs for `min_warmup_s` (a tenth of it when the engine has measured another cell just
     before) and until the step time is steady, at most `max_warmup_iterations`. Iterations then run
     for `min_measure_s` and until the 95 % confidence interval of the mean is within ± `precision`
-    (relative), at least `min_iterations` and at most the method's count; `fixed_iterations` says
-    how many instead. Every uninterrupted series of them is led in by `lead_in_s` of the same load
-    that is not counted. The times are there because an interval from a third of a second cannot
-    see a clock that is still settling. `profile_iterations` more of them run afterwards under the
-    engine's profiler, to tell where the device spends a step (`step_kernels`).
+    (relative), at least `min_iterations` (None: 5 in prefill, 3 in decode) and at most the method's
+    count; `fixed_iterations` says how many instead. Every uninterrupted series of them is led in by
+    `lead_in_s` of the same load that is not counted. The times are there because an interval from a
+    third of a second cannot see a clock that is still settling. `profile_iterations` more of them
+    run afterwards under the engine's profiler, to tell where the device spends a step
+    (`step_kernels`).
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     precision: float = 0.01
-    min_iterations: int = 5
+    min_iterations: int | None = None
     min_warmup_s: float = 2.0
     lead_in_s: float = 1.0
     min_measure_s: float = 1.0
@@ -51,7 +52,10 @@ class Measurement:
             LEAST_PRECISION <= self.precision < 1,
             f"precision is a share, from {LEAST_PRECISION:g} to below 1 (0.01 = 1 %)",
         )
-        _require(self.min_iterations >= 2, "min_iterations must be at least 2")
+        _require(
+            self.min_iterations is None or self.min_iterations >= 2,
+            "min_iterations must be at least 2",
+        )
         _require(self.max_warmup_iterations >= 1, "max_warmup_iterations must be at least 1")
         for name in ("min_warmup_s", "lead_in_s", "min_measure_s"):
             _require(getattr(self, name) >= 0, f"{name} must be 0 or above")

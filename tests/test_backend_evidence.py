@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 import pytest
@@ -10,6 +9,7 @@ from gemm_builders import build_numbers, build_result, build_row, build_task
 from script_files import load_script
 
 from slidesparse_bench.gemm_wire import Row, RowState
+from slidesparse_bench.gemms.write import write_all
 
 
 @pytest.fixture
@@ -91,11 +91,11 @@ def collected(tmp_path, monkeypatch):
     """Writes the page about a folder with these rows of `slidesparse gemm`; returns its lines."""
     script = load_script("collect_evidence")
 
-    def collect(rows):
-        work, out = tmp_path / "work", tmp_path / "out"
+    def collect(rows, name="work"):
+        work, out = tmp_path / name, tmp_path / "out"
         (work / "gemm").mkdir(parents=True)
-        document = build_result(rows).document()
-        (work / "gemm" / "gemm.json").write_text(json.dumps(document))
+        if rows:
+            write_all(build_result(rows), work / "gemm")
         arguments = ["--work", str(work), "--out", str(out), "--reports", str(tmp_path)]
         monkeypatch.setattr("sys.argv", ["x", *arguments])
         script.main()
@@ -126,6 +126,12 @@ def test_claims_are_computed_from_all_rows_of_our_libraries(collected):
     values = list(found.values())
     assert any(value.startswith("2 of 3 GEMMs right (qwen2.5-7b)") for value in values)
     assert "m = 16384: 12.0 to 30.0 µs" in values
+
+
+def test_what_a_later_collection_lacks_stays(collected):
+    first = collected([build_row(task=build_task("cusparselt", "2:8"), error=0.0)])
+    assert any(value.startswith("1 of 1 GEMMs right") for value in first.values())
+    assert collected([], name="empty") == first
 
 
 def tokens_page(prepared, untied, loaded):

@@ -129,6 +129,14 @@ def test_a_quiet_prefill_stops_after_the_least_number_of_iterations():
     assert [r.iterations for r in measured(engine, PREFILL, at_once())] == [5]
 
 
+def test_a_quiet_decode_needs_fewer_iterations_unless_more_are_asked_for():
+    assert [
+        r.iterations for r in measured(ScriptedEngine(DECODE, constant()), DECODE, at_once())
+    ] == [3]
+    six = at_once(min_iterations=6)
+    assert [r.iterations for r in measured(ScriptedEngine(DECODE, constant()), DECODE, six)] == [6]
+
+
 def test_a_noisy_prefill_runs_until_the_interval_is_narrow_enough():
     settings = at_once(precision=0.01)
     rounds = measured(ScriptedEngine(PREFILL, noisy(0.03)), PREFILL, settings)
@@ -330,8 +338,8 @@ def test_a_series_is_led_in_by_iterations_that_do_not_count():
 def test_a_decode_series_is_led_in_by_whole_iterations():
     engine = ScriptedEngine(DECODE, itertools.chain([9.0] * 256, constant()))
     rounds = measure.measure(engine, DECODE, Measurement(), AnyHost(), 0.512).rounds
-    assert engine.calls == [(2, 5)]
-    assert proof.verify(rounds, DECODE).steps == 5 * 255
+    assert engine.calls == [(2, 3)]
+    assert proof.verify(rounds, DECODE).steps == 3 * 255
 
 
 def test_a_wrong_step_in_the_lead_in_is_a_mismatch_too():

@@ -112,9 +112,10 @@ def measure(
     if settings.fixed_iterations is not None:
         series.run(settings.fixed_iterations)
         return Measured(series.rounds, series.slow_rounds)
+    least = settings.min_iterations or cell.workload.min_iterations
     limit = cell.workload.max_iterations
     for_time = math.ceil(settings.min_measure_s / iteration_s)
-    series.run(min(max(settings.min_iterations, for_time), limit))
+    series.run(min(max(least, for_time), limit))
     while (done := _iterations(series.rounds)) < limit:
         missing = max(
             _missing_for_precision(step_spread(series.rounds, cell), done, settings),
