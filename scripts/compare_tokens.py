@@ -20,7 +20,7 @@ head computes them: there the order says nothing, and a single rounding decides.
 apart. The model is compiled as it is where speed is measured, unless it is to be `--eager`.
 
 Inductor times some kernels in every process and keeps the fastest, and a sum over a row depends on
-which. So it is told not to (`TORCHINDUCTOR_DETERMINISTIC`): this is about GEMMs.
+which. So it is told not to (`TORCHINDUCTOR_DETERMINISTIC`, no combined kernels): this is about GEMMs.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ KV_CACHE_BYTES = 2**30
 """Of a rank: several times what four prompts need."""
 SEED = 20260305
 BIAS_DEVIATION, EMBEDDING_DEVIATION = 0.02, 3.0
+UNTIMED = {"combo_kernels": False, "benchmark_combo_kernel": False}
+"""vLLM turns both on: kernels are combined where that was faster when it was timed."""
 
 
 def main() -> None:
@@ -205,6 +207,7 @@ def choices(label: str, checkpoint: str, options: argparse.Namespace) -> dict[st
         "seed": SEED,
         "tensor_parallel_size": options.tensor_parallel_size,
         "disable_custom_all_reduce": True,
+        "compilation_config": {"inductor_compile_config": UNTIMED},
     }
     llm = vllm.LLM(**with_own_gemm(arguments, label))
     vocabulary = llm.llm_engine.vllm_config.model_config.get_vocab_size()

@@ -147,8 +147,6 @@ def tokens_page(prepared, untied, loaded):
 @pytest.mark.parametrize(
     ("judge", "page", "seen", "met"),
     [
-        ("judge_raw", "Worst: **1.063** (o_proj)\n47 of 48 are within it.\n", "47 of 48; worst 1.063", False),
-        ("judge_raw", "Worst: **1.040** (o_proj)\n48 of 48 are within it.\n", "48 of 48; worst 1.040", True),
         ("judge_int8", tokens_page("100.0000", "100.0000", "100.0000"), "100.00 %, without", True),
         ("judge_int8", tokens_page("97.7930", "99.9742", "97.9785"), "97.79 %, without ties 99.97 %", False),
         ("judge_int8", tokens_page("100.0000", "100.0000", "99.9900"), "100.00 %, without", False),
@@ -161,3 +159,13 @@ def tokens_page(prepared, untied, loaded):
 def test_the_row_of_a_page_says_its_figure_and_whether_it_is_enough(judge, page, seen, met):
     told, is_met = getattr(load_script("collect_evidence"), judge)(page)
     assert (told.startswith(seen), is_met) == (True, met)
+
+
+def test_raw_calls_are_judged_by_the_condition_that_is_asked_about():
+    page = (
+        "- Rested: 47 of 48 are within it; worst 1.063 (o_proj)\n"
+        "- Under load: 48 of 48 are within it; worst 1.040 (qkv_proj)\n"
+    )
+    judge = load_script("collect_evidence").judge_raw
+    assert judge("Rested", page) == ("47 of 48; worst 1.063", False)
+    assert judge("Under load", page) == ("48 of 48; worst 1.040", True)

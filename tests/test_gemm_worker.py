@@ -369,21 +369,22 @@ def test_host_time_waits_for_the_device_only_between_rounds(recorded):
 
 
 class SlowHost(AnyHost):
-    """Slow until it is settled."""
+    """Slow until it was settled so often."""
 
-    def __init__(self):
-        self.slow = True
+    def __init__(self, settles):
+        self.missing = settles
 
     def settle(self):
-        self.slow = False
+        self.missing -= 1
 
     def slowdown(self):
-        return 2.0 if self.slow else 1.0
+        return 2.0 if self.missing > 0 else 1.0
 
 
-def test_host_time_is_that_of_a_usual_call_on_a_fast_cpu(recorded, monkeypatch):
+@pytest.mark.parametrize(("settles", "us"), [(1, 10.0), (gemm_timing.HOST_TRIES, 10.0), (99, 20.0)])
+def test_host_time_is_that_of_a_usual_call_on_a_fast_cpu(recorded, monkeypatch, settles, us):
     """The first call of a round takes 50 us and an undisturbed one 10 us, twice that on a slow CPU."""
-    host, now = SlowHost(), SimpleNamespace(time=0.0)
+    host, now = SlowHost(settles), SimpleNamespace(time=0.0)
     monkeypatch.setattr(gemm_timing.time, "perf_counter", lambda: now.time)
 
     def call():
@@ -392,4 +393,4 @@ def test_host_time_is_that_of_a_usual_call_on_a_fast_cpu(recorded, monkeypatch):
         now.time += (50e-6 if first else 10e-6) * host.slowdown()
 
     timer = gemm_timing.CudaTimer(50 * MIB, cold=True, host=host)
-    assert timer.host_us(call) == pytest.approx(10.0)
+    assert timer.host_us(call) == pytest.approx(us)
