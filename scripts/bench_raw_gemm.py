@@ -6,7 +6,8 @@ For every layer and M, INT8 and FP8, 2:4 and 2:8, on the same operands: `ours` i
 (`GemmLibrary.multiply`: the plan of the searched algorithm, found and launched), `raw` the fastest of
 all algorithms that `torch._cslt_sparse_mm` offers. That one describes and plans anew at every call,
 for longer than a small GEMM takes; so calls are captured in CUDA graphs, and what is compared is the
-device's time. All algorithms are tried first; ours and the best of them then run in turn.
+device's time. All algorithms are tried first, the best of them again; the fastest and ours then run in
+turn, since the least of several times that scatter is too small for any of them.
 
 Which algorithm is the fastest depends on the power that the device may draw, so there are two such
 comparisons. *Rested*: a few calls after a pause, at the highest clock, as in small steps that leave the
@@ -29,7 +30,7 @@ from gpu_bench import Call, write_page
 
 from slidesparse_bench.cell import Quantization, Sparsity
 from slidesparse_bench.models.catalog import find_architecture
-from slidesparse_bench.vllm_plugin.event_timing import pause
+from slidesparse_bench.vllm_plugin.event_timing import burst_ms, in_turn
 from slidesparse_bench.vllm_plugin.gemm import GemmLibrary
 from slidesparse_bench.vllm_plugin.ops import library_of, quantize
 from slidesparse_bench.vllm_plugin.sparsity import prune, slide
@@ -38,13 +39,11 @@ from slidesparse_bench.worker.gemm_ways import DTYPES
 SPARSITIES = (Sparsity(4), Sparsity(8))
 CALLS = 8
 """In a graph."""
-TRIALS = 3
-"""Replays of every algorithm, to find those that are compared."""
-BEST = 3
-"""How many algorithms are compared with ours."""
+TRIALS, BEST = 3, 3
+"""Replays of every algorithm at first, and how many of them are tried again."""
 RESTED_ROUNDS = 15
 LOADED_ROUNDS, LOADED_S = 3, 0.3
-"""Under load each has so many turns, of so many seconds each; their second halves count."""
+"""Turns under load, of so many seconds each; their second halves count."""
 ASKED = 1.05
 
 aten = torch.ops.aten
@@ -137,41 +136,32 @@ def algorithms_of(raw: Callable[..., object]) -> list[int]:
 
 def rested(graphs: list[torch.cuda.CUDAGraph]) -> tuple[float, float, int]:
     """Times of ours, the first, and of the fastest other, with its number; the device rested before."""
-    first = [statistics.median(rested_ms(graph) for _ in range(TRIALS)) for graph in graphs]
-    return in_turn(graphs, first, rested_ms, RESTED_ROUNDS)
+    return compare(len(graphs), lambda number: rested_ms(graphs[number]), RESTED_ROUNDS)
 
 
 def loaded(graphs: list[torch.cuda.CUDAGraph]) -> tuple[float, float, int]:
     """The same while the device is busy all the time."""
-    tried = [replays_ms(graphs) for _ in range(TRIALS)]
-    first = [statistics.median(times) for times in zip(*tried, strict=True)]
+    count = math.ceil(LOADED_S * 1e3 / (CALLS * rested_ms(graphs[0])))
 
-    def loaded_ms(graph: torch.cuda.CUDAGraph) -> float:
-        count = math.ceil(LOADED_S * 1e3 / (CALLS * min(first)))
-        return statistics.median(replays_ms([graph] * count)[count // 2 :])
+    def loaded_ms(number: int) -> float:
+        return statistics.median(replays_ms([graphs[number]] * count)[count // 2 :])
 
-    return in_turn(graphs, first, loaded_ms, LOADED_ROUNDS)
+    return compare(len(graphs), loaded_ms, LOADED_ROUNDS, lambda n: replays_ms([graphs[n]])[0])
 
 
-def in_turn(
-    graphs: list[torch.cuda.CUDAGraph],
-    first: list[float],
-    time_ms: Callable[[torch.cuda.CUDAGraph], float],
+def compare(
+    count: int,
+    time_ms: Callable[[int], float],
     rounds: int,
+    first_look: Callable[[int], float] | None = None,
 ) -> tuple[float, float, int]:
-    """Ours and those that were best at first; the order moves on each round.
-
-    A large GEMM is slowed down by the power that the one before it drew.
-    """
-    best = sorted(range(1, len(graphs)), key=first.__getitem__)[:BEST]
-    times_ms: dict[int, list[float]] = {number: [] for number in (0, *best)}
-    numbers = list(times_ms)
-    for turn in range(rounds * len(numbers)):
-        number = numbers[(turn + turn // len(numbers)) % len(numbers)]
-        times_ms[number].append(time_ms(graphs[number]))
-    medians = {number: statistics.median(times) for number, times in times_ms.items()}
-    fastest = min(best, key=medians.__getitem__)
-    return medians[0], medians[fastest], fastest - 1
+    """Times of number 0 and of the fastest of the others, which was chosen by measurements of its own."""
+    first_ms = in_turn(first_look or time_ms, range(1, count), TRIALS)
+    best = sorted(first_ms, key=first_ms.__getitem__)[:BEST]
+    again_ms = in_turn(time_ms, best, rounds)
+    fastest = min(again_ms, key=again_ms.__getitem__)
+    times_ms = in_turn(time_ms, [0, fastest], rounds)
+    return times_ms[0], times_ms[fastest], fastest - 1
 
 
 def captured(call: Call, pool: tuple[int, int]) -> torch.cuda.CUDAGraph:
@@ -188,10 +178,8 @@ def captured(call: Call, pool: tuple[int, int]) -> torch.cuda.CUDAGraph:
 
 
 def rested_ms(graph: torch.cuda.CUDAGraph) -> float:
-    """The device's time of one call, after a pause in which the host gets ahead."""
-    torch.cuda.synchronize()
-    pause()
-    return replays_ms([graph])[0]
+    """The device's time of one call after a pause."""
+    return burst_ms(graph.replay, 1) / CALLS
 
 
 def replays_ms(graphs: list[torch.cuda.CUDAGraph]) -> list[float]:

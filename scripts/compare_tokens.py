@@ -19,8 +19,9 @@ A choice is a tie where the two largest logits are closer than one step of bfloa
 head computes them: there the order says nothing, and a single rounding decides. Ties are counted
 apart. The model is compiled as it is where speed is measured, unless it is to be `--eager`.
 
-Inductor times some kernels in every process and keeps the fastest, and a sum over a row depends on
-which. So it is told not to (`TORCHINDUCTOR_DETERMINISTIC`, no combined kernels): this is about GEMMs.
+Inductor times kernels in every process and keeps the fastest, and the last bit depends on which: of a
+sum over a row, and presumably of `a * b - c * d` too, where either product may be the rounded one. So it
+is told to time none (`UNTIMED`, `TORCHINDUCTOR_DETERMINISTIC`): this is about GEMMs.
 """
 
 from __future__ import annotations
@@ -46,8 +47,12 @@ KV_CACHE_BYTES = 2**30
 """Of a rank: several times what four prompts need."""
 SEED = 20260305
 BIAS_DEVIATION, EMBEDDING_DEVIATION = 0.02, 3.0
-UNTIMED = {"combo_kernels": False, "benchmark_combo_kernel": False}
-"""vLLM turns both on: kernels are combined where that was faster when it was timed."""
+UNTIMED = {
+    "combo_kernels": False,
+    "benchmark_combo_kernel": False,
+    "triton.autotune_pointwise": False,
+}
+"""Configuration of Inductor; vLLM turns the first two on. That of sums is by environment variable."""
 
 
 def main() -> None:

@@ -38,10 +38,22 @@ class FakeCusparseLt(types.SimpleNamespace):
     Sparsity = enum.IntEnum("Sparsity", "SPARSITY_50_PERCENT", start=0)
     MatmulAlg = enum.IntEnum("MatmulAlg", "DEFAULT", start=0)
 
-    def __init__(self, *, best=7, refused=(), search_fails=False, workspace_bytes=0, refused_m=()):
+    def __init__(
+        self,
+        *,
+        best=7,
+        refused=(),
+        broken=(),
+        search_fails=False,
+        workspace_bytes=0,
+        refused_m=(),
+        configs=9,
+        ms=None,
+    ):
         super().__init__()
         self.handles = Handles()
-        self.refused_m = set(refused_m)
+        self.refused_m, self.configs, self.broken = set(refused_m), configs, set(broken)
+        self.ms = ms or {best: 1.0}
         self.best, self.refused, self.search_fails = best, set(refused), search_fails
         self.workspace_bytes = workspace_bytes
         self.selected = {}
@@ -72,7 +84,7 @@ class FakeCusparseLt(types.SimpleNamespace):
 
     def matmul_alg_selection_init(self, *_):
         selection = self.handles.take("selection")
-        self.selected[selection] = dict.fromkeys((0, 3, 4, 5), 0)
+        self.selected[selection] = {0: 0, 1: self.configs, 3: 0, 4: 0, 5: 0}
         return selection
 
     def matmul_alg_selection_destroy(self, handle):
@@ -108,7 +120,13 @@ class FakeCusparseLt(types.SimpleNamespace):
     def matmul(self, handle, plan, alpha, packed, q_x, beta, c, raw, workspace, streams, count):
         one, zero = (ctypes.c_float.from_address(number).value for number in (alpha, beta))
         stream = ctypes.c_void_p.from_address(streams).value
+        if self.selected[plan][0] in self.broken:
+            raise self.cuSPARSELtError("not on this data")
         self.calls.append((self.selected[plan][0], packed, q_x, raw, one, zero, stream, count))
+
+    def last_ms(self):
+        """What the last call took."""
+        return self.ms.get(self.calls[-1][0], 2.0)
 
 
 class FakeCublasLt(types.SimpleNamespace):
@@ -178,3 +196,7 @@ class FakeCublasLt(types.SimpleNamespace):
         if algorithm[0] in self.broken:
             raise self.cuBLASLtError("not supported")
         self.calls.append(algorithm)
+
+    def last_ms(self):
+        """What the last call took: the second algorithm is the fastest."""
+        return 1.0 if self.calls[-1][0] == 2 else 2.0

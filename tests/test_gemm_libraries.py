@@ -8,7 +8,7 @@ import pytest
 import torch
 from fake_nvmath import FakeCublasLt, FakeCusparseLt
 
-from slidesparse_bench.vllm_plugin import gemm
+from slidesparse_bench.vllm_plugin import event_timing, gemm
 
 CPU = torch.device("cpu")
 STREAM = 4711
@@ -38,20 +38,12 @@ def load(monkeypatch, capture):
         monkeypatch.delitem(sys.modules, module, raising=False)
         fresh = importlib.import_module(module)
         monkeypatch.setattr(gemm, "current_stream", lambda device: STREAM)
-        if hasattr(fresh, "_milliseconds"):
-            monkeypatch.setattr(fresh, "_milliseconds", timed)
+        monkeypatch.setattr(event_timing, "burst_ms", lambda call, calls: call() or fake.last_ms())
         return fresh
 
     yield loaded
     for name in ("cusparselt", "cublaslt"):
         sys.modules.pop(f"slidesparse_bench.vllm_plugin.{name}", None)
-
-
-def timed(work):
-    """The second algorithm is the fastest."""
-    work()
-    timed.calls = getattr(timed, "calls", 0) + 1
-    return 1.0 if timed.calls % 3 == 2 else 2.0
 
 
 @pytest.fixture
@@ -65,7 +57,6 @@ def sparse(load, tmp_path):
 @pytest.fixture
 def dense(load, tmp_path):
     def library(fake):
-        timed.calls = 0
         return load("cublaslt", fake).CublasltGemm(CPU, tmp_path)
 
     return library
@@ -86,9 +77,11 @@ def multiply(library, m=16):
 def test_a_problem_is_searched_once_and_planned_once(sparse):
     fake = FakeCusparseLt()
     library = sparse(fake)
-    for _ in range(3):
-        multiply(library)
-    assert (fake.searches, [call[0] for call in fake.calls]) == (1, [7, 7, 7])
+    multiply(library)
+    fake.calls.clear()
+    multiply(library)
+    multiply(library)
+    assert (fake.searches, [call[0] for call in fake.calls]) == (1, [7, 7])
     assert sorted(fake.handles.open.values()) == [
         "matrix", "matrix", "matrix", "operation", "plan", "selection",
     ]  # fmt: skip
@@ -100,7 +93,7 @@ def test_the_call_gets_the_operands_with_a_factor_of_one_and_this_threads_stream
     q_x, packed = operands()
     raw = library.multiply(q_x, packed, 32, torch.bfloat16)
     assert raw.shape == (16, 32)
-    [(_, *addresses, one, zero, stream, count)] = fake.calls
+    _, *addresses, one, zero, stream, count = fake.calls[-1]
     assert addresses == [packed.data_ptr(), q_x.data_ptr(), raw.data_ptr()]
     assert (one, zero, stream, count) == (1.0, 0.0, STREAM, 1)
 
@@ -152,7 +145,28 @@ def test_a_bucket_that_cannot_even_be_planned_leaves_the_default(sparse, capsys)
 def test_what_the_default_would_want_does_not_keep_the_search_from_finding_less(sparse):
     fake = FakeCusparseLt(workspace_bytes={0: 2**40, 7: 0})
     multiply(sparse(fake))
-    assert (fake.searches, fake.calls[0][0]) == (1, 7)
+    assert (fake.searches, fake.calls[-1][0]) == (1, 7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "chosen"),
+    [
+        ({}, 3),
+        ({"ms": {3: 1.0, 7: 1.01}}, 7),
+        ({"refused": [3, 5]}, 7),
+        ({"broken": [3, 5]}, 7),
+        ({"workspace_bytes": {3: 2**40}}, 7),
+        ({"configs": 3}, 7),
+        ({"configs": 0}, 7),
+        ({"broken": [7]}, 0),
+    ],
+    ids=str,
+)
+def test_what_the_search_found_has_to_stand_against_all_others(sparse, changes, chosen):
+    fake = FakeCusparseLt(**{"ms": {3: 1.0, 7: 1.1}, **changes})
+    multiply(sparse(fake))
+    assert (fake.searches, fake.calls[-1][0]) == (1, chosen)
+    assert len(fake.handles.open) == 6  # nothing is left of the plans that were not chosen
 
 
 def test_an_algorithm_with_numbers_that_no_int_holds_is_searched_again(sparse, tmp_path):
@@ -161,7 +175,7 @@ def test_an_algorithm_with_numbers_that_no_int_holds_is_searched_again(sparse, t
     kept.write_text(kept.read_text().replace('"config_id": 7', '"config_id": 99999999999999'))
     fake = FakeCusparseLt(best=3)
     multiply(sparse(fake))
-    assert (fake.searches, fake.calls[0][0]) == (1, 3)
+    assert (fake.searches, fake.calls[-1][0]) == (1, 3)
 
 
 def test_nothing_is_searched_while_a_graph_is_captured_but_soon_after(sparse, capture):

@@ -9,8 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import re
-import statistics
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import torch
 from nvmath.bindings import cublasLt
 
 from slidesparse_bench.vllm_plugin.algorithms import AlgorithmCache, Problem
-from slidesparse_bench.vllm_plugin.event_timing import back_to_back_ms
+from slidesparse_bench.vllm_plugin.event_timing import fastest
 from slidesparse_bench.vllm_plugin.gemm import (
     CUDA_TYPES,
     WORKSPACE_BYTES,
@@ -33,8 +32,6 @@ _COMPUTE_32F, _COMPUTE_32I = 68, 72
 """`cublasComputeType_t` (cublas_api.h of CUDA 12 and 13)."""
 _REQUESTED = 32
 """Algorithms asked of the heuristic; it returns fewer when it knows fewer."""
-_REPEATS = 9
-CLEARLY_FASTER = 0.98
 _ALGORITHM_BYTES = 64
 """`cublasLtMatmulAlgo_t` is eight 64-bit words (cublasLt.h)."""
 _RESULT_BYTES = 96
@@ -73,10 +70,10 @@ class CublasltGemm(PlannedGemm["_Plan"]):
     ) -> dict[str, Any] | str:
         try:
             with contextlib.closing(_Plan(self._handle, problem, input_dtype, raw_dtype)) as plan:
-                fastest = plan.search(operands)
+                found = plan.search(operands)
         except (cublasLt.cuBLASLtError, ValueError) as error:
             return str(error)
-        return {"opaque": fastest.hex()} if fastest else "none of those offered runs"
+        return {"opaque": found.hex()} if found else "none of those offered runs"
 
     def _plan(
         self,
@@ -185,16 +182,17 @@ class _Plan:
 
         Overwrites `raw`. None if none of them runs.
         """
-        times: dict[bytes, float] = {}
+        running: list[bytes] = []
         for algorithm in self._choices:
-            self._use(algorithm)
             with contextlib.suppress(cublasLt.cuBLASLtError):
-                times[algorithm] = _milliseconds(lambda: self.run(operands))
-        if not times:
-            return None
-        fastest = min(times, key=lambda algorithm: times[algorithm])
-        first = next(iter(times))
-        return fastest if times[fastest] < CLEARLY_FASTER * times[first] else first
+                self._run_with(algorithm, operands)
+                running.append(algorithm)
+        calls = [partial(self._run_with, algorithm, operands) for algorithm in running]
+        return running[fastest(calls)] if running else None
+
+    def _run_with(self, algorithm: bytes, operands: Operands) -> None:
+        self._use(algorithm)
+        self.run(operands)
 
     def _set_up_operation(self, *, fast_accumulation: bool) -> None:
         attributes = cublasLt.MatmulDescAttribute
@@ -252,9 +250,3 @@ def _is_algorithm(content: dict[str, Any]) -> bool:
     return isinstance(opaque, str) and bool(
         re.fullmatch(f"[0-9a-f]{{{2 * _ALGORITHM_BYTES}}}", opaque)
     )
-
-
-def _milliseconds(work: Callable[[], None]) -> float:
-    """The median of a few calls."""
-    work()
-    return statistics.median(back_to_back_ms(work, _REPEATS))

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+import math
+import statistics
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 
 PAUSE_CYCLES = 3_000_000
 """About 1.5 ms: the host queues a batch of calls in less, and a small GEMM takes less than its
 call."""
+BURST_MS, MOST_IN_BURST = 2.0, 8
+"""A burst is as many calls as there is time for, at most so many."""
+TRIALS, FINALISTS, ROUNDS = 3, 4, 9
+"""Bursts of each call, how many of the calls go on, and bursts of those."""
+CLEARLY_FASTER = 0.98
+
+Call = Callable[[], object]
 
 
 def pause() -> None:
@@ -17,7 +26,7 @@ def pause() -> None:
     torch.cuda._sleep(PAUSE_CYCLES)  # torch's own tests use it; there is no other
 
 
-def back_to_back_ms(call: Callable[[], object], calls: int) -> list[float]:
+def back_to_back_ms(call: Call, calls: int) -> list[float]:
     """The time of each of so many calls in a row, in ms; operands stay in the cache."""
     marks = [torch.cuda.Event(enable_timing=True) for _ in range(calls + 1)]
     pause()
@@ -27,3 +36,46 @@ def back_to_back_ms(call: Callable[[], object], calls: int) -> list[float]:
         mark.record()
     marks[-1].synchronize()
     return [float(a.elapsed_time(b)) for a, b in itertools.pairwise(marks)]
+
+
+def burst_ms(call: Call, calls: int) -> float:
+    """The mean time of so many calls in a row, in ms, without marks between them."""
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    pause()
+    begin.record()
+    for _ in range(calls):
+        call()
+    end.record()
+    end.synchronize()
+    return float(begin.elapsed_time(end)) / calls
+
+
+def fastest(calls: Sequence[Call]) -> int:
+    """The number of the call that takes the device the least time; the first unless clearly beaten.
+
+    Calls take turns in bursts after pauses. Tried one after the other, they drive a device to its power
+    limit, and whoever comes later is slower: `cusparseLtMatmulSearch` with five times its iterations chose
+    algorithms that it tries early, up to 14 % slower than the best (H200, Qwen2.5-7B, m = 16384).
+    """
+    calls_in_burst = min(MOST_IN_BURST, math.ceil(BURST_MS / burst_ms(calls[0], 1)))
+
+    def time_ms(number: int) -> float:
+        return burst_ms(calls[number], calls_in_burst)
+
+    first_ms = in_turn(time_ms, range(len(calls)), TRIALS)
+    best = sorted(first_ms, key=first_ms.__getitem__)[:FINALISTS]
+    times_ms = in_turn(time_ms, {0, *best}, ROUNDS)
+    winner = min(times_ms, key=times_ms.__getitem__)
+    return winner if times_ms[winner] < CLEARLY_FASTER * times_ms[0] else 0
+
+
+def in_turn(
+    time_ms: Callable[[int], float], numbers: Collection[int], rounds: int
+) -> dict[int, float]:
+    """The median time of each number; who begins changes from round to round."""
+    order = list(numbers)
+    times_ms: dict[int, list[float]] = {number: [] for number in order}
+    for turn in range(rounds * len(order)):
+        number = order[(turn + turn // len(order)) % len(order)]
+        times_ms[number].append(time_ms(number))
+    return {number: statistics.median(times) for number, times in times_ms.items()}

@@ -1,0 +1,71 @@
+"""`vllm_plugin/event_timing.py`: which of several calls is the fastest."""
+
+from functools import partial
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slidesparse_bench.vllm_plugin import event_timing
+
+
+class Device:
+    """Calls take the times they are said to, and more of it as the device gets warm.
+
+    It loses the share `slower` of its speed, nine tenths of that within `settles` bursts.
+    """
+
+    def __init__(self, times_ms, slower=0.0, settles=20):
+        self.times_ms, self.slower, self.settles = times_ms, slower, settles
+        self.bursts, self.called = 0, None
+
+    def calls(self):
+        return [partial(self._call, number) for number in range(len(self.times_ms))]
+
+    def _call(self, number):
+        self.called = number
+
+    def burst_ms(self, call, calls):
+        assert 1 <= calls <= event_timing.MOST_IN_BURST
+        for _ in range(calls):
+            call()
+        self.bursts += 1
+        warm = 1 - 0.1 ** (self.bursts / self.settles)
+        return self.times_ms[self.called] * (1 + self.slower * warm)
+
+
+def fastest_on(device):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(event_timing, "burst_ms", device.burst_ms)
+        return event_timing.fastest(device.calls())
+
+
+@given(st.lists(st.floats(0.01, 20.0), min_size=1, max_size=30))
+def test_the_fastest_is_found_unless_the_first_is_nearly_as_fast(times_ms):
+    chosen = fastest_on(Device(times_ms))
+    assert times_ms[chosen] <= min(times_ms) / event_timing.CLEARLY_FASTER
+    assert chosen == 0 or times_ms[chosen] < event_timing.CLEARLY_FASTER * times_ms[0]
+
+
+@given(
+    st.permutations([1.0, 1.06, 1.07, 1.08, 1.1, 1.2]), st.floats(0.0, 0.15), st.integers(1, 100)
+)
+def test_a_device_that_slows_down_does_not_favour_who_comes_early(times_ms, slower, settles):
+    chosen = fastest_on(Device(times_ms, slower, settles))
+    assert times_ms[chosen] == 1.0
+
+
+@pytest.mark.parametrize(("ms", "calls"), [(0.02, 8), (0.5, 4), (1.5, 2), (13.0, 1)])
+def test_long_calls_make_short_bursts(ms, calls, monkeypatch):
+    seen = []
+    monkeypatch.setattr(event_timing, "burst_ms", lambda call, count: seen.append(count) or ms)
+    event_timing.fastest([lambda: None])
+    assert seen[0] == 1
+    assert set(seen[1:]) == {calls}
+    assert len(seen) == 1 + event_timing.TRIALS + event_timing.ROUNDS
+
+
+def test_who_begins_changes_from_round_to_round():
+    order = []
+    event_timing.in_turn(lambda number: order.append(number) or 1.0, [4, 5, 6], 3)
+    assert order == [4, 5, 6, 5, 6, 4, 6, 4, 5]
