@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="comes with the vllm and cpu extras")
 
 from slidesparse_bench.cell import Sparsity
-from slidesparse_bench.units import GIB
+from slidesparse_bench.units import GIB, MIB
 from slidesparse_bench.vllm_plugin import gemm
 from slidesparse_bench.vllm_plugin.dequantize import silu_and_mul
 from slidesparse_bench.vllm_plugin.ops import (
@@ -18,7 +18,7 @@ from slidesparse_bench.vllm_plugin.ops import (
     silu_and_mul_quantize,
     w8a8_gemm,
 )
-from slidesparse_bench.vllm_plugin.packing import DENSE_GROUP
+from slidesparse_bench.vllm_plugin.packing import DENSE_GROUP, pack
 from slidesparse_bench.vllm_plugin.reference_gemm import accumulate
 from slidesparse_bench.vllm_plugin.sparsity import prune, slide, stretched_k
 
@@ -327,6 +327,27 @@ def expression(raw, x_scale, w_scale, bias, out_dtype):
         return [(x_scale * scaled).to(out_dtype)]
     fused = x_scale.double() * scaled.double() + bias.double()
     return [(x_scale * scaled + bias.float()).to(out_dtype), fused.float().to(out_dtype)]
+
+
+@pytest.fixture
+def unsplit_blocks():
+    """The allocator as vLLM sets it while it loads a model."""
+    torch._C._accelerator_setAllocatorSettings("max_split_size_mb:20")
+    yield
+    torch._C._accelerator_setAllocatorSettings(f"max_split_size_mb:{2**44 - 1}")
+
+
+def test_packed_weights_take_no_more_memory_than_they_have_bytes(device, nvmath, unsplit_blocks):
+    """The dense weight of a layer before leaves a block that is a little too large."""
+    library = library_of("cusparselt", device)
+    weight, before = (
+        torch.randint(-127, 128, (8192, 8192), dtype=torch.int8, device=device) for _ in range(2)
+    )
+    del before
+    allocated = torch.cuda.memory_allocated()
+    packed, _ = pack(weight, library, Sparsity(8))
+    assert packed.nbytes == weight.nbytes * 15 // 16
+    assert torch.cuda.memory_allocated() - allocated <= packed.nbytes + 2 * MIB
 
 
 @pytest.mark.parametrize("raw_dtype", [torch.int32, torch.float32, BF16], ids=str)
