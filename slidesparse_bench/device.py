@@ -49,6 +49,10 @@ class Device(Protocol):
     @property
     def label(self) -> str: ...
 
+    @property
+    def identity(self) -> str | None:
+        """What no other device is called; None where a measurement need not be alone."""
+
     def snapshot(self, token: str | None) -> MemorySnapshot | None:
         """Memory now, None where nothing is known; `ours` marks processes that carry `token`."""
 
@@ -67,6 +71,10 @@ class Device(Protocol):
 
 class _Unwatched:
     """A device that nobody can ask."""
+
+    @property
+    def identity(self) -> str | None:
+        return None
 
     def snapshot(self, token: str | None) -> MemorySnapshot | None:  # noqa: ARG002 - see Device
         return None

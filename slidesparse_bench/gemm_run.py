@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from slidesparse_bench.device import Device
+from slidesparse_bench.device_lock import alone_on
 from slidesparse_bench.errors import NothingToRun
 from slidesparse_bench.gemm_wire import (
     EXIT_DEVICE_LOST,
@@ -52,6 +53,7 @@ class GemmRun:
         cold: see `GemmRequest`.
         program: the command that gets the path of the request.
         on_row: called with every new row.
+        on_wait: called with the reason, when the device has to be waited for.
 
     `cannot_write` says why the measurement ended before its time: the folder, or a cache of the
     program, takes no more. It is empty otherwise.
@@ -65,10 +67,12 @@ class GemmRun:
         seed: int,
         cold: bool,
         on_row: OnRow,
+        on_wait: Callable[[str], None],
         program: Sequence[str] = PROGRAM,
     ) -> None:
         self._device, self._folder, self._program = device, folder, list(program)
         self._seed, self._cold, self._on_row = seed, cold, on_row
+        self._on_wait = on_wait
         self._done: dict[Task, Row] = {}
         self._begun: Task | None = None
         self._programs = self._read = 0
@@ -83,10 +87,11 @@ class GemmRun:
                 nothing can be written.
         """
         left = list(tasks)
-        while left and not stop.is_set() and self._has_asked(left):
-            ending = self._run(stop)
-            self._judge(left, ending)
-            left = [task for task in left if task not in self._done]
+        with alone_on(self._device, stop, self._on_wait):
+            while left and not stop.is_set() and self._has_asked(left):
+                ending = self._run(stop)
+                self._judge(left, ending)
+                left = [task for task in left if task not in self._done]
         if self.cannot_write and not self._done:
             raise NothingToRun(
                 f"{self._folder}: {self.cannot_write}; free some space, or name another folder "

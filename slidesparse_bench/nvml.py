@@ -60,6 +60,10 @@ class CudaDevice:
     def label(self) -> str:
         return f"GPU {self.index}" if self.mig is None else f"GPU {self.index} MIG {self.mig}"
 
+    @property
+    def identity(self) -> str | None:
+        return self.uuid or None
+
     def snapshot(self, token: str | None) -> MemorySnapshot | None:
         """See `device.Device`. A process that NVML hides is missing from the list."""
         try:

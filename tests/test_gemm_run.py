@@ -64,6 +64,7 @@ def measure(tmp_path, monkeypatch):
             seed=0,
             cold=True,
             on_row=on_row,
+            on_wait=seen.append,
             program=[sys.executable, str(program)],
         )
         done = run.measure(tasks, stop)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ from slidesparse_bench.cache import cache_folder
 from slidesparse_bench.cli.execution import code_of_signal, parse_gpus, stopped_by_signals
 from slidesparse_bench.cli.output import RUNS, Json, RunsDir, console, print_json
 from slidesparse_bench.device import Device, find_devices, machine_facts
+from slidesparse_bench.device_lock import alone_on
 from slidesparse_bench.errors import ExitCode, FormatError, NothingToRun, SlideSparseError
 from slidesparse_bench.health import Check, State, machine_checks, one_of_each
 from slidesparse_bench.installation import installation_checks, installed
@@ -126,7 +128,7 @@ def _measure_all(
         out.print(
             f"Measuring the peak rates of {device.label} ({device.facts.name}).", markup=False
         )
-        rates = measure_peaks(device)
+        rates = measure_peaks(device, partial(out.print, markup=False))
         for name, rate in rates.rates.items():
             out.print(f"  {name} {rate.value:.4g}: {rate.how}", markup=False)
         for name, reason in rates.failed.items():
@@ -136,8 +138,11 @@ def _measure_all(
         out.print(f"Kept in {remember(device.facts, measured)}.", markup=False)
 
 
-def measure_peaks(device: Device) -> PeakRates:
+def measure_peaks(device: Device, on_wait: Callable[[str], None]) -> PeakRates:
     """Run `worker.peak_rates` on this device and nothing else.
+
+    Args:
+        on_wait: called with the reason, when the device has to be waited for.
 
     Raises:
         NothingToRun: the device is busy, the program failed, or it ran on something else.
@@ -149,7 +154,7 @@ def measure_peaks(device: Device) -> PeakRates:
     log, result = folder / f"{name}.log", folder / f"{name}.json"
     for left_over in (log, result):
         left_over.unlink(missing_ok=True)
-    ending = _run_peak_rates(device, log, result)
+    ending = _run_peak_rates(device, log, result, on_wait)
     try:
         rates = decode(PeakRates, read_json(result))
     except FormatError:
@@ -174,9 +179,11 @@ def refuse_busy(device: Device) -> None:
             )
 
 
-def _run_peak_rates(device: Device, log: Path, result: Path) -> Ending:
+def _run_peak_rates(
+    device: Device, log: Path, result: Path, on_wait: Callable[[str], None]
+) -> Ending:
     stop = threading.Event()
-    with stopped_by_signals(stop) as received:
+    with stopped_by_signals(stop) as received, alone_on(device, stop, on_wait):
         ending = launch(
             [sys.executable, "-m", "slidesparse_bench.worker.peak_rates", str(result.absolute())],
             log=log,

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -178,6 +179,7 @@ def _measure(begun: GemmResult, device: Device, folder: Path, *, json_mode: bool
         seed=begun.seed,
         cold=begun.cold,
         on_row=_Progress(words, len(pending)),
+        on_wait=partial(words.print, markup=False),
     )
     stop = threading.Event()
     with stopped_by_signals(stop) as received:
