@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from gpu_bench import LARGEST_M, compiled, in_turn, random_sums, table_page, write_page
+from gpu_bench import LARGEST_M, compiled, medians_ms, random_sums, table_page, write_page
 
 from slidesparse_bench.cell import Quantization, Sparsity
 from slidesparse_bench.models.catalog import find_architecture
@@ -61,7 +61,7 @@ def compared(model: str, sizes: list[int]) -> Iterator[Compared]:
             moved = sums[0].nbytes + m * k_out
             source = torch.empty(moved // 2, dtype=torch.uint8, device="cuda")
             rest = (None, k_out, sparsity.group, dtype)
-            times = in_turn(
+            times = medians_ms(
                 [
                     partial(apart, activate, sums, rest),
                     partial(together, sums, rest),

@@ -18,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,7 @@ from slidesparse_bench.telemetry import mean_power_w
 ARMS = {"warm": "cell", "engine": "engine", "cell": "cell", "again": "engine", "fixed": "engine"}
 """The isolation of each arm."""
 OVERRIDES = "\noverrides:"
-FIXED = f"""{OVERRIDES}
-  - {{match: "*.prefill.*", measurement: {{fixed_iterations: {PREFILL_ITERATIONS}}}}}
-  - {{match: "*.decode.*", measurement: {{fixed_iterations: {DECODE_ITERATIONS}}}}}"""
+ITERATIONS = {Stage.PREFILL: PREFILL_ITERATIONS, Stage.DECODE: DECODE_ITERATIONS}
 
 
 def main() -> None:
@@ -62,9 +61,11 @@ def run_arm(arm: str, matrix: Path, work: Path, deadline: float) -> None:
     if finished(work / arm) or time.monotonic() > deadline:
         return
     path = work / f"{arm}.yaml"
-    text = matrix.read_text(encoding="utf-8")
-    smallest = by_size(load_matrix(matrix).cells())[0].id
-    path.write_text(with_fixed(text) if arm == "fixed" else text, encoding="utf-8")
+    text, cells = matrix.read_text(encoding="utf-8"), load_matrix(matrix).cells()
+    smallest = by_size(cells)[0].id
+    if arm == "fixed":
+        text = with_fixed(text, {cell.stage for cell in cells})
+    path.write_text(text, encoding="utf-8")
     options = ["--isolation", ARMS[arm], "--runs-dir", str(work / arm)]
     options += ["--select", smallest] if arm == "warm" else []
     command = [sys.executable, "-m", "slidesparse_bench", "run", str(path), *options]
@@ -76,11 +77,13 @@ def run_arm(arm: str, matrix: Path, work: Path, deadline: float) -> None:
         process.wait()
 
 
-def with_fixed(matrix: str) -> str:
-    """The matrix's text with the fixed count of iterations before its other overrides."""
-    if OVERRIDES in matrix:
-        return matrix.replace(OVERRIDES, FIXED)
-    return f"{matrix}{FIXED}\n"
+def with_fixed(matrix: str, stages: Collection[Stage]) -> str:
+    """The matrix's text with the method's count of iterations before its other overrides."""
+    fixed = OVERRIDES + "".join(
+        f"\n  - {{match: '*.{stage}.*', measurement: {{fixed_iterations: {ITERATIONS[stage]}}}}}"
+        for stage in sorted(stages)
+    )
+    return matrix.replace(OVERRIDES, fixed) if OVERRIDES in matrix else f"{matrix}{fixed}\n"
 
 
 def finished(runs: Path) -> Store | None:
@@ -156,15 +159,15 @@ def _times(runs: dict[str, Store]) -> list[str]:
     ratio = wall_s(runs["cell"]) / wall_s(engine)
     said = [f"Wall-clock of `cell` over `engine`: **{ratio:.2f}**."]
     if "fixed" in runs:
-        whole, *each = (
-            f"{measured_s(runs['fixed'], *stages) / least_s:.2f}"
-            for stages in ((), (Stage.PREFILL,), (Stage.DECODE,))
-            if (least_s := measured_s(engine, *stages))
+        fixed = runs["fixed"]
+        each = ", ".join(
+            f"{stage} with {count} iterations {measured_s(fixed, stage) / least_s:.2f}"
+            for stage, count in ITERATIONS.items()
+            if (least_s := measured_s(engine, stage))
         )
         said.append(
-            f"Measured time with all iterations of the method ({PREFILL_ITERATIONS} in prefill, "
-            f"{DECODE_ITERATIONS} in decode) over that with the precision stop: **{whole}** "
-            f"({' and '.join(each)} by stage)."
+            "Measured time with all iterations of the method over that with the precision stop: "
+            f"**{measured_s(fixed) / measured_s(engine):.2f}** ({each})."
         )
     return ["## Time", "\n".join(table), " ".join(said)]
 

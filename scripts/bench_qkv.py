@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from gpu_bench import LARGEST_M, compiled, in_turn, random_sums, table_page, write_page
+from gpu_bench import LARGEST_M, compiled, medians_ms, random_sums, table_page, write_page
 
 from slidesparse_bench.models.catalog import Architecture, find_architecture
 from slidesparse_bench.vllm_plugin.dequantize import scaled
@@ -96,7 +96,7 @@ def compared(model: str, sizes: list[int]) -> Iterator[Compared]:
             if not all(torch.equal(*pair) for pair in zip(whole, parts, strict=True)):
                 raise SystemExit(f"{name}, M = {m}: the parts are not those of the whole")
             del whole, parts
-            yield Compared(name, m, *in_turn([partial(way, *given) for way in ways]))
+            yield Compared(name, m, *medians_ms([partial(way, *given) for way in ways]))
 
 
 def inputs(m: int, projection: Projection, raw_dtype: torch.dtype) -> Tensors:

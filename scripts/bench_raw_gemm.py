@@ -21,16 +21,16 @@ import itertools
 import json
 import math
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 import torch
-from gpu_bench import Call, write_page
+from gpu_bench import write_page
 
 from slidesparse_bench.cell import Quantization, Sparsity
 from slidesparse_bench.models.catalog import find_architecture
-from slidesparse_bench.vllm_plugin.event_timing import burst_ms, in_turn
+from slidesparse_bench.vllm_plugin.event_timing import Call, burst_ms, in_turn
 from slidesparse_bench.vllm_plugin.gemm import GemmLibrary
 from slidesparse_bench.vllm_plugin.ops import library_of, quantize
 from slidesparse_bench.vllm_plugin.sparsity import prune, slide
@@ -42,11 +42,15 @@ CALLS = 8
 TRIALS, BEST = 3, 3
 """Replays of every algorithm at first, and how many of them are tried again."""
 RESTED_ROUNDS = 15
-LOADED_ROUNDS, LOADED_S = 3, 0.3
-"""Turns under load, of so many seconds each; their second halves count."""
+LOADED_ROUNDS, LOADED_S, LEAD_IN = 2, 0.4, 3
+"""Turns under load, of so many seconds each, whose second halves count; so many more go before."""
+OURS, MOST_ALGORITHMS = -1, 64
+"""Our call among the numbers of algorithms, and how many of those are asked for."""
 ASKED = 1.05
 
 aten = torch.ops.aten
+Graphs = dict[int, torch.cuda.CUDAGraph]
+"""By algorithm."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +93,14 @@ def compared(model: str, sizes: list[int]) -> Iterator[Compared]:
         for m in sizes:
             library, ours, raw = calls(m, layer.n, layer.k, DTYPES[quantization], sparsity)
             pool = torch.cuda.graph_pool_handle()  # graphs share memory: nobody reads their results
-            graphs = [captured(call, pool) for call in (ours, *raw)]
+            graphs = {number: captured(call, pool) for number, call in {OURS: ours, **raw}.items()}
             selected = json.loads(library.last_algorithm)["config_id"]
             pairs = [
                 Pair(ours_ms, raw_ms, selected, algorithm)
-                for ours_ms, raw_ms, algorithm in (rested(graphs), loaded(graphs))
+                for ours_ms, raw_ms, algorithm in (
+                    rested(graphs, selected),
+                    loaded(graphs, selected),
+                )
             ]
             yield Compared(layer.name, quantization, sparsity, m, *pairs)
             del graphs
@@ -102,8 +109,8 @@ def compared(model: str, sizes: list[int]) -> Iterator[Compared]:
 
 def calls(
     m: int, n: int, k: int, dtype: torch.dtype, sparsity: Sparsity
-) -> tuple[GemmLibrary, Call, list[Call]]:
-    """The library, our call of it, and torch's with each algorithm, on the same operands."""
+) -> tuple[GemmLibrary, Call, dict[int, Call]]:
+    """The library, our call of it, and torch's by algorithm, on the same operands."""
     device = torch.device("cuda", torch.cuda.current_device())
     library = library_of("cusparselt", device)
     dense = torch.randint(-127, 128, (n, k), device=device).to(torch.float16).to(dtype)
@@ -118,50 +125,73 @@ def calls(
     return (
         library,
         partial(library.multiply, q_x, packed, n, torch.bfloat16),
-        [partial(raw, alg_id=algorithm) for algorithm in algorithms_of(raw)],
+        {algorithm: partial(raw, alg_id=algorithm) for algorithm in algorithms_of(raw)},
     )
 
 
 def algorithms_of(raw: Callable[..., object]) -> list[int]:
-    """Those that run; torch counts them from 0 and refuses the first that is too many."""
+    """Those that run; torch refuses numbers that are too large, and what does not suit the problem.
+
+    Raises:
+        OutOfMemoryError: which says nothing of an algorithm.
+    """
     found: list[int] = []
-    for algorithm in itertools.count():
+    for algorithm in range(MOST_ALGORITHMS):
         try:
             raw(alg_id=algorithm)
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError:
-            return found
+            continue
         found.append(algorithm)
     return found
 
 
-def rested(graphs: list[torch.cuda.CUDAGraph]) -> tuple[float, float, int]:
-    """Times of ours, the first, and of the fastest other, with its number; the device rested before."""
-    return compare(len(graphs), lambda number: rested_ms(graphs[number]), RESTED_ROUNDS)
+Found = tuple[float, float, int]
+"""Times of ours and of the fastest raw call in ms, and the algorithm of that."""
 
 
-def loaded(graphs: list[torch.cuda.CUDAGraph]) -> tuple[float, float, int]:
-    """The same while the device is busy all the time."""
-    count = math.ceil(LOADED_S * 1e3 / (CALLS * rested_ms(graphs[0])))
+def rested(graphs: Graphs, selected: int) -> Found:
+    """After pauses."""
 
-    def loaded_ms(number: int) -> float:
-        return statistics.median(replays_ms([graphs[number]] * count)[count // 2 :])
+    def time_ms(algorithm: int) -> float:
+        return rested_ms(graphs[algorithm])
 
-    return compare(len(graphs), loaded_ms, LOADED_ROUNDS, lambda n: replays_ms([graphs[n]])[0])
+    first_ms = in_turn(time_ms, algorithms_in(graphs), TRIALS)
+    return compare(first_ms, selected, time_ms, RESTED_ROUNDS)
+
+
+def loaded(graphs: Graphs, selected: int) -> Found:
+    """While the device is busy all the time."""
+    replays = math.ceil(LOADED_S * 1e3 / (CALLS * rested_ms(graphs[OURS])))
+
+    def time_ms(algorithm: int) -> float:
+        return statistics.median(replays_ms([graphs[algorithm]] * replays)[replays // 2 :])
+
+    for _ in range(LEAD_IN):
+        time_ms(OURS)
+    tried = [replays_ms([graphs[n] for n in algorithms_in(graphs)]) for _ in range(TRIALS)]
+    medians = [statistics.median(times) for times in zip(*tried, strict=True)]
+    first_ms = dict(zip(algorithms_in(graphs), medians, strict=True))
+    return compare(first_ms, selected, time_ms, LOADED_ROUNDS)
 
 
 def compare(
-    count: int,
-    time_ms: Callable[[int], float],
-    rounds: int,
-    first_look: Callable[[int], float] | None = None,
-) -> tuple[float, float, int]:
-    """Times of number 0 and of the fastest of the others, which was chosen by measurements of its own."""
-    first_ms = in_turn(first_look or time_ms, range(1, count), TRIALS)
-    best = sorted(first_ms, key=first_ms.__getitem__)[:BEST]
-    again_ms = in_turn(time_ms, best, rounds)
+    first_ms: Mapping[int, float], selected: int, time_ms: Callable[[int], float], rounds: int
+) -> Found:
+    """Ours with the fastest raw call, which measurements of their own chose.
+
+    The best of the first look are looked at again, and so is the algorithm that ours `selected`.
+    """
+    best = {*sorted(first_ms, key=first_ms.__getitem__)[:BEST], *({selected} & first_ms.keys())}
+    again_ms = in_turn(time_ms, sorted(best), rounds)
     fastest = min(again_ms, key=again_ms.__getitem__)
-    times_ms = in_turn(time_ms, [0, fastest], rounds)
-    return times_ms[0], times_ms[fastest], fastest - 1
+    times_ms = in_turn(time_ms, [OURS, fastest], rounds)
+    return times_ms[OURS], times_ms[fastest], fastest
+
+
+def algorithms_in(graphs: Graphs) -> list[int]:
+    return [algorithm for algorithm in graphs if algorithm != OURS]
 
 
 def captured(call: Call, pool: tuple[int, int]) -> torch.cuda.CUDAGraph:

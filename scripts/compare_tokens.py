@@ -17,8 +17,7 @@ residual stream are scaled by 1/sqrt(2 layers), as GPT-2 initializes them, embed
 
 A choice is a tie where the two largest logits are closer than one step of bfloat16, in which the
 head computes them: there the order says nothing, and a single rounding decides. Ties are counted
-apart. The model is compiled as it is where speed is measured, unless it is to be `--eager`.
-
+apart. The model is compiled, unless it is to be `--eager`, though not quite as it is where speed is measured:
 Inductor times kernels in every process and keeps the fastest, and the last bit depends on which: of a
 sum over a row, and presumably of `a * b - c * d` too, where either product may be the rounded one. So it
 is told to time none (`UNTIMED`, `TORCHINDUCTOR_DETERMINISTIC`): this is about GEMMs.
@@ -281,7 +280,7 @@ def page(
     count, used = len(dense["tokens"]), len(set(dense["tokens"]))
     facts = (
         f"{dense['device']}, vLLM {dense['vllm']}; random weights (seed {SEED}), {count} positions "
-        f"of random prompts of {PROMPT_LEN} tokens, {'eager' if options.eager else 'compiled'}, "
+        f"of random prompts of {PROMPT_LEN} tokens, {'eager' if options.eager else 'compiled without timing any kernel'}, "
         f"tensor parallel size {options.tensor_parallel_size}; inputs of the GEMMs by "
         f"{' and '.join(dense['prologues'])}. {used} different tokens are chosen. "
         f"{len(ties)} positions are ties: their two largest logits differ by at most one step of "

@@ -10,14 +10,13 @@ from typing import TypeVar
 
 import torch
 
-from slidesparse_bench.vllm_plugin.event_timing import back_to_back_ms
+from slidesparse_bench.vllm_plugin.event_timing import Call, back_to_back_ms, in_turn
 from slidesparse_bench.wire import write_text
 
 CALLS, ROUNDS = 8, 9
 LARGEST_M = 65536
 """Inductor compiles for it first, as vLLM does for the largest batch of an engine."""
 
-Call = Callable[[], object]
 Result = TypeVar("Result")
 
 
@@ -58,19 +57,19 @@ def compiled(
     return run
 
 
-def in_turn(calls: list[Call]) -> list[float]:
+def medians_ms(calls: list[Call]) -> list[float]:
     """Median times of calls that run in turn, in ms."""
-    times_ms: list[list[float]] = [[] for _ in calls]
     for call in calls:
         call()
-    for _ in range(ROUNDS):
-        for kept, call in zip(times_ms, calls, strict=True):
-            kept.extend(back_to_back_ms(call, CALLS))
-    return [statistics.median(kept) for kept in times_ms]
+
+    def time_ms(number: int) -> float:
+        return statistics.median(back_to_back_ms(calls[number], CALLS))
+
+    return list(in_turn(time_ms, range(len(calls)), ROUNDS).values())
 
 
 def table_page(title: str, head: list[str], rows: Iterable[str]) -> str:
-    """A page with one table, of times by `in_turn`; `head` is its first two lines."""
+    """A page with one table, of times by `medians_ms`; `head` is its first two lines."""
     device, version = torch.cuda.get_device_name(), torch.__version__
     measured_with = f"{device}, torch {version}; medians of {ROUNDS} rounds of {CALLS} calls each."
     return "\n".join([f"# {title}", "", measured_with, "", *head, *rows, ""])

@@ -2,7 +2,8 @@
 
 Two runs on one GPU slow each other down, and in most containers neither sees the other's processes.
 So whoever measures locks a file that stands for the GPU: in the system's temporary folder, which the
-users of a machine share. The lock ends with its holder, however that ends.
+users of a machine share. The lock ends with the process that holds it, even one that is killed; what that
+leaves on the GPU for a moment is seen by the look at its memory.
 """
 
 from __future__ import annotations
@@ -27,32 +28,42 @@ def alone_on(
     """Wait until no other measurement holds the device, and hold it; a set `stop` ends the wait.
 
     There is no limit: whoever holds it has limits of his own. `on_wait` gets the reason, once. A device
-    without an `identity` is not locked, nor one whose file cannot be made or opened.
+    without an `identity` is not locked; one whose file cannot be opened is not either, and `on_wait` is told.
     """
     with contextlib.ExitStack() as opened:
-        number = _opened(lock_file(device.identity)) if device.identity else None
-        if number is not None:
-            opened.callback(os.close, number)
-            if not _is_locked_by_us(number):
-                on_wait(f"waiting for {device.label}: another measurement runs on it")
-                while not stop.wait(POLL_S) and not _is_locked_by_us(number):
-                    pass
+        if device.identity:
+            path = lock_folder() / f"slidesparse-bench-{device.identity}.lock"
+            try:
+                number = _opened(path)
+            except OSError as error:
+                on_wait(f"{device.label} cannot be locked against other measurements: {error}")
+            else:
+                opened.callback(os.close, number)
+                _wait_for(number, stop, on_wait, device.label)
         yield
 
 
-def lock_file(identity: str) -> Path:
-    """Where the lock of a device is; the file itself stays and is empty."""
-    return Path(tempfile.gettempdir()) / f"slidesparse-bench-{identity}.lock"
+def lock_folder() -> Path:
+    """Where the files are, empty ones that stay; the same for all users."""
+    return Path(tempfile.gettempdir())
 
 
-def _opened(path: Path) -> int | None:
+def _opened(path: Path) -> int:
     """For reading: the file may be another user's."""
-    with contextlib.suppress(OSError):
-        os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL, 0o644))
-    try:
-        return os.open(path, os.O_RDONLY)
-    except OSError:
-        return None
+    with contextlib.suppress(FileExistsError):
+        number = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL)
+        os.fchmod(number, 0o644)
+        return number
+    return os.open(path, os.O_RDONLY)
+
+
+def _wait_for(
+    number: int, stop: threading.Event, on_wait: Callable[[str], None], label: str
+) -> None:
+    if not _is_locked_by_us(number):
+        on_wait(f"waiting for {label}: another measurement runs on it")
+        while not stop.wait(POLL_S) and not _is_locked_by_us(number):
+            pass
 
 
 def _is_locked_by_us(number: int) -> bool:

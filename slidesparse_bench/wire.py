@@ -32,6 +32,7 @@ cells in processes of their own.
 """
 
 REQUEST, RESULT, LOG, PHASES = "request.json", "result.json", "worker.log", "phases.jsonl"
+HOST = "host.csv"
 """Files of an attempt's folder, or of the folder of an engine that several attempts share."""
 ATTEMPT, TELEMETRY = "attempt.json", "telemetry.csv"
 """Files of an attempt's folder that the campaign writes."""
@@ -208,7 +209,7 @@ class Round:
     `elapsed_s` is the wall-clock of the call, queueing included; `began` is when it began, in
     seconds since the epoch (0: not recorded); `steps` and the request and token counts include the
     lead-in. `host_slowdown` is how many times longer than at its best the host took for a fixed
-    piece of work around the call (`worker/host.py`).
+    piece of work before, during and after the call (`worker/host.py`).
     """
 
     iterations: int

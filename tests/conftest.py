@@ -1,7 +1,9 @@
-"""What all tests share: no test touches the user's own cache."""
+"""What all tests share: no test touches the user's own cache, or the locks of real GPUs."""
 
 import hypothesis
 import pytest
+
+from slidesparse_bench import device_lock
 
 # How long an example takes says more of the machine than of the code.
 hypothesis.settings.register_profile("project", deadline=None)
@@ -12,6 +14,8 @@ hypothesis.settings.load_profile("project")
 def _cache_of_the_session(tmp_path_factory):
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("SLIDESPARSE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        locks = tmp_path_factory.mktemp("locks")
+        environment.setattr(device_lock, "lock_folder", lambda: locks)
         yield
 
 

@@ -11,11 +11,15 @@ SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 
 def load_script(name: str) -> ModuleType:
-    """`scripts/NAME.py`, not run."""
+    """`scripts/NAME.py`, not run; it may import its neighbours, as when it is run."""
     spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     loaded = importlib.util.module_from_spec(spec)
     sys.modules[name] = loaded  # its dataclasses look their module up
-    spec.loader.exec_module(loaded)
+    sys.path.insert(0, str(SCRIPTS))
+    try:
+        spec.loader.exec_module(loaded)
+    finally:
+        sys.path.remove(str(SCRIPTS))
     return loaded

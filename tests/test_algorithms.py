@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slidesparse_bench.vllm_plugin.algorithms import M_STEP, AlgorithmCache, Problem
+from slidesparse_bench.vllm_plugin.algorithms import M_STEP, SEARCH, AlgorithmCache, Problem
 
 ALGORITHM = {"config_id": 7, "split_k": 1}
 M = st.integers(1, 2**20)
@@ -103,6 +103,7 @@ def test_any_name_of_a_gpu_makes_one_folder(tmp_path):
     a_cache(tmp_path, device="NVIDIA RTX 5000/6000 (Ada) ../x").put(a_problem(), ALGORITHM)
     [path] = tmp_path.rglob("*.json")
     assert path.relative_to(tmp_path).parts[:-1] == (
+        f"search-{SEARCH}",
         "cusparselt-0.8.0",
         "NVIDIA-RTX-5000-6000-Ada-..-x",
     )
@@ -118,13 +119,11 @@ def test_any_name_of_a_gpu_makes_one_folder(tmp_path):
         b"\xff\xfe\x00",
         b'{"algorithm": {"config_id": 1}}',
         b'{"schema_version": 2}',
-        b'{"schema_version": 2, "search": 2, "algorithm": null}',
-        b'{"schema_version": 2, "search": 2, "algorithm": 3}',
-        b'{"schema_version": 2, "search": 2, "algorithm": [1, 2]}',
-        b'{"schema_version": 2, "search": 2, "algorithm": "config"}',
-        b'{"schema_version": 2, "search": 1, "algorithm": {"config_id": 1}}',
-        b'{"schema_version": 2, "algorithm": {"config_id": 1}}',
-        b'{"schema_version": 999, "search": 2, "algorithm": {"config_id": 1}}',
+        b'{"schema_version": 2, "algorithm": null}',
+        b'{"schema_version": 2, "algorithm": 3}',
+        b'{"schema_version": 2, "algorithm": [1, 2]}',
+        b'{"schema_version": 2, "algorithm": "config"}',
+        b'{"schema_version": 999, "algorithm": {"config_id": 1}}',
     ],
     ids=lambda content: content.decode(errors="replace") or "empty",
 )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from script_files import load_script
 
 from slidesparse_bench.models.catalog import find_architecture
+from slidesparse_bench.records import MemorySnapshot
 from slidesparse_bench.units import GIB
 
 DENSE_GIB = 15.42
@@ -25,7 +28,7 @@ def build_answer(**changes):
         "device": "a GPU",
         "model_gib": DENSE_GIB,
         "kv_tokens": 30000,
-        "used_gib": 21.5,
+        "most_gib": 21.5,
         "tokens": 16384,
     }
     return {**answer, **changes}
@@ -57,3 +60,28 @@ def test_an_answer_that_is_there_is_not_asked_for_again(script, tmp_path):
     kept = build_answer(tokens=1)
     (tmp_path / "qwen2.5-14b-m512-cublaslt.json").write_text(json.dumps(kept))
     assert script.answer_of("cublaslt", build_options(tmp_path)) == kept
+
+
+def test_the_most_that_was_in_use_counts_not_what_is_left_at_the_end(script, monkeypatch):
+    used = iter([5.0, 23.6, 20.0])
+    running = iter([None, None, None, 0])
+    snapshots = (MemorySnapshot(100 * GIB, int((100 - gib) * GIB)) for gib in used)
+    device = SimpleNamespace(snapshot=lambda token: next(snapshots))
+    monkeypatch.setattr(script, "find_devices", lambda *_: [device])
+    monkeypatch.setattr(script, "LOOK_S", 0.0)
+    process = SimpleNamespace(poll=lambda: next(running))
+    assert script.most_used_gib(process) == pytest.approx(23.6)
+
+
+def test_an_engine_that_took_more_than_the_card_has_is_no_answer(script, tmp_path, monkeypatch):
+    class Child:
+        returncode = 0
+
+        def __init__(self, command, **_):
+            out = Path(command[command.index("--out") + 1])
+            out.write_text(json.dumps(build_answer()))
+
+    monkeypatch.setattr(script.subprocess, "Popen", Child)
+    monkeypatch.setattr(script, "most_used_gib", lambda process: 23.75)
+    answer = script.answer_of("cublaslt", build_options(tmp_path))
+    assert answer == {"error": "23.75 GiB were in use, more than 23.5"}

@@ -4,19 +4,18 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from slidesparse_bench import device_lock
+from slidesparse_bench.cli import invoke
 from slidesparse_bench.device import CpuDevice, DeviceFacts, DeviceKind, FakeDevice
-from slidesparse_bench.device_lock import alone_on, lock_file
-from slidesparse_bench.errors import HarnessVerdict
-from slidesparse_bench.executors import Order, Watch, local
-from slidesparse_bench.settings import Timeouts
+from slidesparse_bench.device_lock import alone_on
+from slidesparse_bench.store import Store, list_runs
 
 GPU = SimpleNamespace(identity="GPU-1", label="GPU 0")
 HOLDER = """
@@ -31,8 +30,7 @@ with alone_on(SimpleNamespace(identity="GPU-1", label="GPU 0"), threading.Event(
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(device_lock, "lock_folder", lambda: tmp_path)
     monkeypatch.setattr(device_lock, "POLL_S", 0.01)
 
 
@@ -86,9 +84,9 @@ def test_a_stop_ends_the_wait():
         pass
 
 
-def test_the_lock_of_a_killed_holder_is_free():
-    command = [sys.executable, "-c", HOLDER]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+def test_the_lock_of_a_killed_holder_is_free(tmp_path):
+    command, environment = [sys.executable, "-c", HOLDER], {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as holder:
         assert holder.stdout.readline() == "held\n"
         told, stop = [], threading.Event()
         with alone_on(GPU, stop, lambda reason: (told.append(reason), stop.set())):
@@ -99,39 +97,55 @@ def test_the_lock_of_a_killed_holder_is_free():
 
 
 def test_the_file_of_another_user_is_locked_without_writing_to_it(tmp_path):
-    lock_file("GPU-1").touch()
-    lock_file("GPU-1").chmod(0o444)
+    before = os.umask(0o077)
+    try:
+        with alone_on(GPU, threading.Event(), pytest.fail):
+            [path] = tmp_path.iterdir()
+            assert path.stat().st_mode & 0o777 == 0o644
+    finally:
+        os.umask(before)
+    path.chmod(0o444)
     told, stop = [], threading.Event()
     with (
         alone_on(GPU, threading.Event(), pytest.fail),
         alone_on(GPU, stop, lambda reason: (told.append(reason), stop.set())),
     ):
         assert len(told) == 1
-    assert lock_file("GPU-1").read_bytes() == b""
+    assert path.read_bytes() == b""
 
 
-def test_where_no_file_can_be_made_the_measurement_goes_on(monkeypatch, tmp_path):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
-    with alone_on(GPU, threading.Event(), pytest.fail):
-        pass
+def test_where_no_file_can_be_made_the_measurement_goes_on_and_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(device_lock, "lock_folder", lambda: tmp_path / "missing")
+    told = []
+    with alone_on(GPU, threading.Event(), told.append):
+        assert "GPU 0 cannot be locked against other measurements: " in told[0]
 
 
-def test_a_worker_starts_only_when_it_is_alone(monkeypatch, tmp_path):
-    """The executor holds the device from the look at its memory until the memory is back."""
-    held = []
+def test_a_run_waits_for_another_measurement_and_counts_no_time_of_it(
+    monkeypatch, tmp_path, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(FakeDevice, "identity", "GPU-1")
+    Path("matrix.yaml").write_text(
+        "name: x\nmodels: [tiny-llama]\nquantization: [int8]\nengine: fake\n"
+        "stages: {prefill: {M: [512]}}\n"
+    )
+    held, seen = threading.Event(), []
 
-    def is_held():
-        told, stop = [], threading.Event()
-        with alone_on(GPU, stop, lambda reason: (told.append(reason), stop.set())):
-            return bool(told)
+    def hold():
+        with alone_on(GPU, threading.Event(), pytest.fail):
+            held.set()
+            within(30, lambda: list(Path().glob("runs/*/status.json")))
+            time.sleep(3.0)
+            seen.extend(Path().glob("runs/*/cells/*/attempt-*/*"))
 
-    def look(order, watch):
-        held.append(is_held())
-        raise HarnessVerdict("gpu_memory_busy", "far enough")
-
-    monkeypatch.setattr(local, "_wait_for_memory", look)
-    monkeypatch.setattr(local, "refuse", lambda order, refusal: held.append(is_held()))
-    order = Order({}, tmp_path, GPU, "token", Timeouts(), 0)
-    local.LocalExecutor([GPU]).execute(order, Watch(threading.Event(), lambda: False, pytest.fail))
-    assert held == [True, True]
-    assert not is_held()
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(5)
+    code = invoke(["run", "matrix.yaml"])
+    holder.join()
+    assert (code, seen) == (0, [])
+    assert "waiting for fake GPU 0: another measurement runs on it" in capsys.readouterr().out
+    [run] = list_runs(Path("runs"))
+    [cell] = Store.open(run).record.cells.values()
+    assert cell.attempts[0].duration_s < 3.0

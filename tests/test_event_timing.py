@@ -62,10 +62,20 @@ def test_long_calls_make_short_bursts(ms, calls, monkeypatch):
     event_timing.fastest([lambda: None])
     assert seen[0] == 1
     assert set(seen[1:]) == {calls}
-    assert len(seen) == 1 + event_timing.TRIALS + event_timing.ROUNDS
+    assert len(seen) == 2 + event_timing.TRIALS + event_timing.ROUNDS
 
 
-def test_who_begins_changes_from_round_to_round():
+def test_who_is_far_behind_gets_one_burst_only():
+    device = Device([1.0, 5.0, 1.2, 1.6])
+    bursts = []
+    burst_ms = device.burst_ms
+    device.burst_ms = lambda call, calls: bursts.append(call.args[0]) or burst_ms(call, calls)
+    assert fastest_on(device) == 0
+    assert [bursts.count(number) for number in (1, 3)] == [1, 1]
+    assert bursts.count(2) == 1 + event_timing.TRIALS + event_timing.ROUNDS
+
+
+def test_who_begins_changes_from_round_to_round_and_who_follows_whom():
     order = []
     event_timing.in_turn(lambda number: order.append(number) or 1.0, [4, 5, 6], 3)
-    assert order == [4, 5, 6, 5, 6, 4, 6, 4, 5]
+    assert order == [4, 5, 6, 4, 6, 5, 6, 4, 5]

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 from slidesparse_bench.device import Device, wait_for_memory, wait_until_returned
-from slidesparse_bench.device_lock import alone_on
 from slidesparse_bench.errors import HarnessVerdict
 from slidesparse_bench.executors import Order, Outcome, Watch, refuse
 from slidesparse_bench.launch import end_owned, launch
@@ -22,12 +21,8 @@ class LocalExecutor:
         self.devices = devices
 
     def execute(self, order: Order, watch: Watch) -> Outcome:
-        """Wait for the device and its memory, run the worker, wait until its memory is back."""
+        """Wait for memory, run the worker, wait until its memory is back."""
         write_json(order.folder / REQUEST, order.request)
-        with alone_on(order.device, watch.stop, watch.on_wait):
-            return self._run(order, watch)
-
-    def _run(self, order: Order, watch: Watch) -> Outcome:
         try:
             before = _wait_for_memory(order, watch)
         except HarnessVerdict as refusal:

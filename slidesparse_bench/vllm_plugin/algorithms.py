@@ -16,7 +16,8 @@ from slidesparse_bench.errors import SlideSparseError
 from slidesparse_bench.wire import SCHEMA_VERSION, read_json, write_json
 
 SEARCH = 2
-"""Which search found an algorithm; raised when a later one may find a better."""
+"""Which search found an algorithm; raised when a later one may find a better. A folder of its own, so
+that of several processes the first decides for all from the beginning."""
 M_STEP = 16
 """cuSPARSELt takes dense matrices of 8 bits whose sides are multiples of 16 only (status 10 otherwise)."""
 
@@ -65,12 +66,12 @@ class AlgorithmCache:
         device: str,
         is_valid: Callable[[dict[str, Any]], bool],
     ) -> None:
-        self._folder = folder / library / _slug(device) if folder else None
+        self._folder = folder / f"search-{SEARCH}" / library / _slug(device) if folder else None
         self._is_valid = is_valid
         self._known: dict[str, dict[str, Any]] = {}
 
     def get(self, problem: Problem) -> dict[str, Any] | None:
-        """The algorithm as the library wrote it; none where it cannot be read or an earlier search found it."""
+        """The algorithm as the library wrote it; whatever cannot be read counts as none."""
         key = problem.key
         if key not in self._known and self._folder is not None:
             algorithm = self._valid(self._folder / f"{key}.json")
@@ -96,7 +97,7 @@ class AlgorithmCache:
 
     def _kept(self, path: Path, algorithm: dict[str, Any]) -> dict[str, Any]:
         """What the file holds now: this algorithm, or that of whoever was first."""
-        content = {"schema_version": SCHEMA_VERSION, "search": SEARCH, "algorithm": algorithm}
+        content = {"schema_version": SCHEMA_VERSION, "algorithm": algorithm}
         try:
             write_json(path, content, replace=False)
         except FileExistsError:
@@ -116,10 +117,9 @@ class AlgorithmCache:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        content = read_json(path)
-    except SlideSparseError:
+        algorithm = read_json(path)["algorithm"]
+    except (SlideSparseError, KeyError):
         return None
-    algorithm = content.get("algorithm") if content.get("search") == SEARCH else None
     return algorithm if isinstance(algorithm, dict) else None
 
 

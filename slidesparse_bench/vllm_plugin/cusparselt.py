@@ -2,8 +2,9 @@
 
 `torch._cslt_sparse_mm` builds descriptors and plan at every call, 0.16 to 0.3 ms of host time, and
 runs the default algorithm, which takes up to 1.8 times as long as the best (H200, FP8, m = 4096).
-The library's own search is followed by a contest of what it found with all other algorithms: alone it
-was more than 5 % off in one to three of 48 GEMMs, others from run to run (H200, Qwen2.5-7B).
+The library's own search is followed by a contest of what it found with its other configurations: alone
+it was more than 5 % off in one to three of 48 GEMMs on a rested device, others from run to run (H200,
+Qwen2.5-7B, scripts/bench_raw_gemm.py).
 """
 
 from __future__ import annotations
@@ -33,10 +34,11 @@ from slidesparse_bench.vllm_plugin.gemm import (
 _NON_TRANSPOSE, _TRANSPOSE = 0, 1
 _COLUMN_MAJOR = 1
 _ALIGNMENT = 16
-_CONFIG_ID = cusparseLt.MatmulAlgAttribute.CONFIG_ID
+_REFUSALS = (cusparseLt.cuSPARSELtError, ValueError)
+"""Of an algorithm: by the library, or because it wants more workspace than there is."""
 _CONFIG_MAX_ID = cusparseLt.MatmulAlgAttribute.CONFIG_MAX_ID
 _ATTRIBUTES = {
-    "config_id": _CONFIG_ID,
+    "config_id": cusparseLt.MatmulAlgAttribute.CONFIG_ID,
     "split_k": cusparseLt.MatmulAlgAttribute.SPLIT_K,
     "split_k_mode": cusparseLt.MatmulAlgAttribute.SPLIT_K_MODE,
     "split_k_buffers": cusparseLt.MatmulAlgAttribute.SPLIT_K_BUFFERS,
@@ -114,23 +116,22 @@ class CusparseltGemm(PlannedGemm["_Plan"]):
         raw_dtype: torch.dtype,
         operands: Operands,
     ) -> dict[str, Any] | str:
+        plan_of = partial(_Plan, self._handle, problem, input_dtype, raw_dtype)
         try:
+            with contextlib.closing(plan_of({})) as plan:
+                candidates = plan.search(operands)
             with contextlib.ExitStack() as opened:
-                made = partial(_Plan, self._handle, problem, input_dtype, raw_dtype)
-                searched = opened.enter_context(contextlib.closing(made({})))
-                searched.search(operands)
-                plans = [searched]
-                for config_id in searched.other_configs():
-                    with contextlib.suppress(cusparseLt.cuSPARSELtError, ValueError):
-                        plan = opened.enter_context(
-                            contextlib.closing(made({"config_id": config_id}))
-                        )
+                plans: list[_Plan] = []
+                for candidate in candidates:
+                    with contextlib.suppress(*_REFUSALS):
+                        plan = opened.enter_context(contextlib.closing(plan_of(candidate)))
                         plan.check_workspace()
                         plan.run(operands)
                         plans.append(plan)
-                best = plans[fastest([partial(plan.run, operands) for plan in plans])]
-                return best.selected()
-        except (cusparseLt.cuSPARSELtError, ValueError) as error:
+                if not plans:
+                    return "none of its algorithms runs"
+                return plans[fastest([partial(plan.run, operands) for plan in plans])].selected()
+        except _REFUSALS as error:
             return str(error)
 
     def _plan(
@@ -142,7 +143,7 @@ class CusparseltGemm(PlannedGemm["_Plan"]):
     ) -> _Plan:
         try:
             return self._checked(_Plan(self._handle, problem, input_dtype, raw_dtype, algorithm))
-        except (cusparseLt.cuSPARSELtError, ValueError) as error:
+        except _REFUSALS as error:
             if not algorithm:
                 raise
             print(f"slidesparse: the default algorithm for {problem.key}: {error}", flush=True)
@@ -231,15 +232,16 @@ class _Plan:
     def run(self, operands: Operands) -> None:
         self._call(cusparseLt.matmul, operands)
 
-    def search(self, operands: Operands) -> None:
-        """Select the fastest algorithm on the data at hand.
+    def search(self, operands: Operands) -> list[dict[str, Any]]:
+        """The algorithm that the library finds for the data at hand, then all its other configurations.
 
         Raises:
             cuSPARSELtError: none of them runs.
-            ValueError: it wants more workspace than there is.
         """
         self._call(cusparseLt.matmul_search, operands)
-        self.check_workspace()
+        found = self.selected()
+        configs = range(self._get(_CONFIG_MAX_ID))
+        return [found, *({**found, "config_id": n} for n in configs if n != found["config_id"])]
 
     def check_workspace(self) -> None:
         """Raise ValueError where the selected algorithm wants more workspace than is kept."""
@@ -266,11 +268,6 @@ class _Plan:
             ctypes.addressof(streams),
             1,
         )
-
-    def other_configs(self) -> list[int]:
-        """The algorithms that are not selected now; some of them may not run the problem."""
-        selected = self._get(_CONFIG_ID)
-        return [each for each in range(self._get(_CONFIG_MAX_ID)) if each != selected]
 
     def selected(self) -> dict[str, Any]:
         """What is selected now, as the next plan can ask for it."""

@@ -14,8 +14,10 @@ PAUSE_CYCLES = 3_000_000
 call."""
 BURST_MS, MOST_IN_BURST = 2.0, 8
 """A burst is as many calls as there is time for, at most so many."""
+HOPELESS = 1.5
+"""Times the best of the first bursts: who took longer is out."""
 TRIALS, FINALISTS, ROUNDS = 3, 4, 9
-"""Bursts of each call, how many of the calls go on, and bursts of those."""
+"""Bursts of the others, how many of them go on, and bursts of those."""
 CLEARLY_FASTER = 0.98
 
 Call = Callable[[], object]
@@ -53,16 +55,17 @@ def burst_ms(call: Call, calls: int) -> float:
 def fastest(calls: Sequence[Call]) -> int:
     """The number of the call that takes the device the least time; the first unless clearly beaten.
 
-    Calls take turns in bursts after pauses. Tried one after the other, they drive a device to its power
-    limit, and whoever comes later is slower: `cusparseLtMatmulSearch` with five times its iterations chose
-    algorithms that it tries early, up to 14 % slower than the best (H200, Qwen2.5-7B, m = 16384).
+    Calls take turns in bursts after pauses. Tried one after the other they would drive the device to its
+    power limit, and whoever comes later would look slower.
     """
     calls_in_burst = min(MOST_IN_BURST, math.ceil(BURST_MS / burst_ms(calls[0], 1)))
 
     def time_ms(number: int) -> float:
         return burst_ms(calls[number], calls_in_burst)
 
-    first_ms = in_turn(time_ms, range(len(calls)), TRIALS)
+    once_ms = in_turn(time_ms, range(len(calls)), 1)
+    bearable_ms = HOPELESS * min(once_ms.values())
+    first_ms = in_turn(time_ms, [n for n in once_ms if once_ms[n] <= bearable_ms], TRIALS)
     best = sorted(first_ms, key=first_ms.__getitem__)[:FINALISTS]
     times_ms = in_turn(time_ms, {0, *best}, ROUNDS)
     winner = min(times_ms, key=times_ms.__getitem__)
@@ -72,10 +75,13 @@ def fastest(calls: Sequence[Call]) -> int:
 def in_turn(
     time_ms: Callable[[int], float], numbers: Collection[int], rounds: int
 ) -> dict[int, float]:
-    """The median time of each number; who begins changes from round to round."""
+    """The median time of each number. Who begins changes from round to round, and who follows whom:
+    what one leaves behind, in heat and power, falls on the next."""
     order = list(numbers)
     times_ms: dict[int, list[float]] = {number: [] for number in order}
-    for turn in range(rounds * len(order)):
-        number = order[(turn + turn // len(order)) % len(order)]
-        times_ms[number].append(time_ms(number))
+    for turn in range(rounds):
+        begin = turn % len(order)
+        turned = order[begin:] + order[:begin]
+        for number in turned if turn % 2 == 0 else reversed(turned):
+            times_ms[number].append(time_ms(number))
     return {number: statistics.median(times) for number, times in times_ms.items()}

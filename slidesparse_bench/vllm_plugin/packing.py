@@ -61,7 +61,7 @@ def pack(
         weight = slide(prune(weight, sparsity), sparsity)
         if weight.is_cuda:
             # vLLM loads with unsplit blocks above 20 MB (`max_split_size_mb`), and a cached one that is
-            # up to 20 MB too large would be taken whole: 1.0 GiB of Qwen2.5-14B at 2:6.
+            # up to 20 MB too large would be taken whole (presumably 1.0 GiB of Qwen2.5-14B at 2:6).
             torch.cuda.empty_cache()
     packed = library.pack(weight)
     k_out = weight.shape[1] if sparsity else packed.shape[1]

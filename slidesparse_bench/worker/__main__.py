@@ -14,6 +14,7 @@ from slidesparse_bench.errors import HarnessVerdict
 from slidesparse_bench.step_kernels import write_step_kernels
 from slidesparse_bench.wire import (
     CAMPAIGN_VARIABLE,
+    HOST,
     MEASURES,
     PHASES,
     RESULT,
@@ -56,7 +57,7 @@ def measure_cells(request: Request, engine: Engine, phases: PhaseLog, folder: Pa
     """
     asked = request.cells[-1]
     # Elsewhere the engine places its threads itself (CPU) or pretends to compute (fake).
-    host = Host() if request.device_kind == "cuda" else AnyHost()
+    host = Host(folder / HOST) if request.device_kind == "cuda" else AnyHost()
     try:
         engine.start()
         load_time_s = phases.seconds()
@@ -79,6 +80,8 @@ def measure_cells(request: Request, engine: Engine, phases: PhaseLog, folder: Pa
         failed = _failed(asked, phases, error, None)
     else:
         return True
+    finally:
+        host.close()
     (folder / asked.folder).mkdir(parents=True, exist_ok=True)
     write_json(folder / asked.folder / RESULT, failed)
     return False

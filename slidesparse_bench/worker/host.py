@@ -4,7 +4,8 @@ A step of a small model is a few milliseconds of Python before the GPU has work,
 long as the CPU makes it take. On a rented machine half of the CPUs may run at half speed, because
 somebody else computes on the other thread of the same core: on an idle 32-CPU machine with an
 H200 the loop below took 0.52 ms on some CPUs and 1.05 ms on others, for seconds on end, with no
-steal time in /proc/stat, and one cell measured 46,000 and 72,000 tokens/s with ±1 % each.
+steal time in /proc/stat, and one cell measured 46,000 and 72,000 tokens/s with ±1 % each. Which ones are
+slow changes within seconds, so a process beside (`scout.py`) goes on looking.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import math
 import os
 import re
 import statistics
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -29,6 +33,8 @@ MOST_CPUS = 16
 FEWEST_CPUS = 4
 """Fewer would starve the threads that the engine and its libraries start."""
 _NODES = Path("/sys/devices/system/node")
+SCOUT, SCOUT_LIMIT_S = "slidesparse_bench.worker.scout", 2.0
+"""The program, and how long it may take to end."""
 
 
 class Host:
@@ -36,18 +42,34 @@ class Host:
 
     Only that thread and those it starts are moved, within the CPUs it was allowed (`taskset`) and
     within its NUMA node. Where all CPUs are equally fast nothing is changed.
+
+    Args:
+        log: where a scout writes what it sees of the thread; without it there is no scout.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, log: Path | None = None) -> None:
         self._allowed = same_node(os.sched_getaffinity(0))
+        self._looked_at = spread_out(sorted(self._allowed), MOST_CPUS)
         self._best_ms = math.inf
+        self._log = log
+        self._scout: subprocess.Popen[bytes] | None = None
 
     def settle(self) -> None:
-        """Leave the slow CPUs."""
-        times = {cpu: self._time_on(cpu) for cpu in spread_out(sorted(self._allowed), MOST_CPUS)}
+        """Leave the slow CPUs; from the first time on the scout sees to it too."""
+        times = {cpu: time_on(cpu, WAKE_LOOPS) for cpu in self._looked_at}
         self._best_ms = min([self._best_ms, *times.values()])
         fast = fast_ones(times)
         os.sched_setaffinity(0, fast if len(fast) < len(times) else self._allowed)
+        if self._log is not None and self._scout is None:
+            cpus = ",".join(map(str, self._looked_at))
+            thread = str(threading.get_native_id())
+            # Silent: what stands in the log of a worker is taken for what happened to it.
+            self._scout = subprocess.Popen(
+                [sys.executable, "-m", SCOUT, thread, str(self._log), cpus],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
 
     def slowdown(self) -> float | None:
         """How many times longer the loop takes here and now than at its best."""
@@ -55,12 +77,24 @@ class Host:
         self._best_ms = min(self._best_ms, now_ms)
         return now_ms / self._best_ms
 
-    def _time_on(self, cpu: int) -> float:
-        try:
-            os.sched_setaffinity(0, {cpu})
-        except OSError:  # taken offline, or out of the container's set by now
-            return math.inf
-        return loop_ms(WAKE_LOOPS)
+    def seen_between(self, began: float, ended: float) -> list[float]:
+        """What the scout saw between two moments (Unix time)."""
+        if self._log is None or not self._log.exists():
+            return []
+        _, *lines = self._log.read_text(encoding="utf-8").splitlines() or [""]
+        looks = [line.split(",") for line in lines]
+        return [float(slow) for moment, _, slow in looks if began <= float(moment) <= ended]
+
+    def close(self) -> None:
+        """End the scout."""
+        if self._scout is not None:
+            assert self._scout.stdin is not None
+            self._scout.stdin.close()
+            try:
+                self._scout.wait(SCOUT_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                self._scout.kill()
+                self._scout.wait()
 
 
 class AnyHost(Host):
@@ -73,6 +107,10 @@ class AnyHost(Host):
         """Not known."""
         return None
 
+    def seen_between(self, began: float, ended: float) -> list[float]:  # noqa: ARG002 - see Host
+        """Nothing is."""
+        return []
+
 
 def fast_ones(times_ms: dict[int, float]) -> set[int]:
     """The CPUs that are about as fast as the fastest, and never fewer than `FEWEST_CPUS`."""
@@ -82,15 +120,24 @@ def fast_ones(times_ms: dict[int, float]) -> set[int]:
     return fast | set(ranked[:FEWEST_CPUS])
 
 
-def loop_ms(loops: int) -> float:
-    """Time of a fixed piece of Python, in ms: the median of the last so many."""
-    return statistics.median([_once_ms() for _ in range(loops)][-LOOPS:])
+def time_on(cpu: int, loops: int, additions: int = ADDITIONS) -> float:
+    """`loop_ms` on a CPU, where the calling thread stays; infinite where it may not be."""
+    try:
+        os.sched_setaffinity(0, {cpu})
+    except OSError:  # taken offline, or out of the container's set by now
+        return math.inf
+    return loop_ms(loops, additions)
 
 
-def _once_ms() -> float:
+def loop_ms(loops: int, additions: int = ADDITIONS) -> float:
+    """Time of a fixed piece of Python, in ms: the median of the last of so many loops."""
+    return statistics.median([_once_ms(additions) for _ in range(loops)][-LOOPS:])
+
+
+def _once_ms(additions: int) -> float:
     began = time.perf_counter()
     total = 0
-    for i in range(ADDITIONS):
+    for i in range(additions):
         total += i
     return (time.perf_counter() - began) * 1e3
 

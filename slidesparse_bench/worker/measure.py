@@ -71,11 +71,9 @@ def _run(engine: Engine, cell: Cell, host: Host, iterations: int, lead: int) -> 
     done = engine.run(iterations, lead)
     after = host.slowdown()
     verify([done], cell)
-    looks = [each for each in (before, after) if each is not None]
-    return replace(
-        done,
-        host_slowdown=statistics.fmean(looks) if looks else None,
-    )
+    looks = [before, *host.seen_between(*done.span), after]
+    known = [each for each in looks if each is not None]
+    return replace(done, host_slowdown=statistics.fmean(known) if known else None)
 
 
 def is_steady(samples: Sequence[float]) -> bool:
