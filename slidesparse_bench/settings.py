@@ -28,7 +28,7 @@ class Measurement:
     Warm-up runs for `min_warmup_s` (a tenth of it when the engine has measured another cell just
     before) and until the step time is steady, at most `max_warmup_iterations`. Iterations then run
     for `min_measure_s` and until the 95 % confidence interval of the mean is within ± `precision`
-    (relative), at least `min_iterations` (None: 5 in prefill, 3 in decode) and at most the method's
+    (relative), at least `min_iterations` (None: the stage's own, `cell.Workload`) and at most the method's
     count; `fixed_iterations` says how many instead. Every uninterrupted series of them is led in by
     `lead_in_s` of the same load that is not counted. The times are there because an interval from a
     third of a second cannot see a clock that is still settling. `profile_iterations` more of them

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from slidesparse_bench.backends import BACKENDS
+from slidesparse_bench.cell import FEWEST_DECODE_ITERATIONS, FEWEST_PREFILL_ITERATIONS
 from slidesparse_bench.matrix.engine_args import OWNED
 from slidesparse_bench.matrix.model import SETTINGS, Matrix
 from slidesparse_bench.models import BUILTIN_NAMES
@@ -23,7 +24,8 @@ _SETTINGS_KEYS: dict[str, Schema] = {
         "exclusiveMaximum": 1,
     },
     "min_iterations": {
-        "description": "Iterations at least; without it 5 in prefill, 3 in decode.",
+        "description": "Iterations at least; without it "
+        f"{FEWEST_PREFILL_ITERATIONS} in prefill, {FEWEST_DECODE_ITERATIONS} in decode.",
         "minimum": 2,
     },
     "min_warmup_s": {"description": "Warm-up at least, in seconds.", "minimum": 0},
