@@ -75,7 +75,11 @@ def test_who_is_far_behind_gets_one_burst_only():
     assert bursts.count(2) == 1 + event_timing.TRIALS + event_timing.ROUNDS
 
 
-def test_who_begins_changes_from_round_to_round_and_who_follows_whom():
-    order = []
-    event_timing.in_turn(lambda number: order.append(number) or 1.0, [4, 5, 6], 3)
-    assert order == [4, 5, 6, 4, 6, 5, 6, 4, 5]
+@pytest.mark.parametrize(
+    ("numbers", "order"), [("45", "45 54 54 45"), ("456", "456 564 645 654 465 546 456")]
+)
+def test_who_begins_changes_from_round_to_round_and_then_the_direction(numbers, order):
+    rounds = order.split()
+    seen = []
+    event_timing.in_turn(lambda number: seen.append(number) or 1.0, numbers, len(rounds))
+    assert "".join(seen) == "".join(rounds)

@@ -75,13 +75,16 @@ def fastest(calls: Sequence[Call]) -> int:
 def in_turn(
     time_ms: Callable[[int], float], numbers: Collection[int], rounds: int
 ) -> dict[int, float]:
-    """The median time of each number. Who begins changes from round to round, and who follows whom:
-    what one leaves behind, in heat and power, falls on the next."""
+    """The median time of each number.
+
+    Who begins changes from round to round, and the direction when everyone has begun: what one leaves
+    behind, in heat and power, falls on the next.
+    """
     order = list(numbers)
     times_ms: dict[int, list[float]] = {number: [] for number in order}
     for turn in range(rounds):
-        begin = turn % len(order)
+        cycle, begin = divmod(turn, len(order))
         turned = order[begin:] + order[:begin]
-        for number in turned if turn % 2 == 0 else reversed(turned):
+        for number in turned if cycle % 2 == 0 else reversed(turned):
             times_ms[number].append(time_ms(number))
     return {number: statistics.median(times) for number, times in times_ms.items()}
