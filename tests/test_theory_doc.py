@@ -178,7 +178,7 @@ def test_searched_algorithms_lie_where_the_page_says(tmp_path):
     problem = Problem(m=5000, n=37888, k=5376, input_type="int8", output_type="bfloat16")
     cache.put(problem, {"config_id": 1})
     [file] = (path for path in tmp_path.rglob("*") if path.is_file())
-    pattern = re.search(r"\$SLIDESPARSE_CACHE/(gemm/<library>.*?\.json)", BACKENDS_DOC)[1]
+    pattern = re.search(r"\$SLIDESPARSE_CACHE/(gemm/search-.*?\.json)", BACKENDS_DOC)[1]
     said = {
         "<library>-<version>": "cusparselt-0.8.0",
         "<GPU>": "NVIDIA-H200",
