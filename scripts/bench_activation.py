@@ -97,7 +97,7 @@ def together(sums: Sums, rest: Rest) -> object:
     return silu_and_mul_quantize(raw, x_scale, w_scale, torch.bfloat16, *rest)
 
 
-def page(model: str, sizes: list[int]) -> str:
+def pages(model: str, sizes: list[int]) -> Iterator[str]:
     """The table."""
     head = [
         "| backend | quantization | M | two kernels, ms | one, ms | one / two | of a copy's bandwidth |",
@@ -108,8 +108,8 @@ def page(model: str, sizes: list[int]) -> str:
         f"{row.one_ms / row.two_ms:.3f} | {row.copy_ms / row.one_ms:.0%} |"
         for row in compared(model, sizes)
     )
-    return table_page(f"SwiGLU's activation and the quantization behind it: {model}", head, rows)
+    yield table_page(f"SwiGLU's activation and the quantization behind it: {model}", head, rows)
 
 
 if __name__ == "__main__":
-    write_page(__doc__, "1,16,64,512,4096,16384", page)
+    write_page(__doc__, "1,16,64,512,4096,16384", pages)

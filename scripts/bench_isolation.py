@@ -96,17 +96,24 @@ def finished(runs: Path) -> Store | None:
 
 
 def wall_s(store: Store) -> float:
-    """From the first to the last event of every sitting, without attempts that were cut short."""
-    total, began = 0.0, None
+    """From the first to the last event of every sitting, without attempts that were cut short.
+
+    The last of a sitting that was killed is its last of any kind; the next one closes its attempt.
+    """
+    total, began, last = 0.0, None, 0.0
     for line in (store.folder / JOURNAL).read_text(encoding="utf-8").splitlines():
         event = json.loads(line)
         moment = datetime.fromisoformat(event["time"]).timestamp()
         if event["event"] == "run_state" and event["state"] == "running":
+            total += 0.0 if began is None else last - began
             began = moment
         elif event["event"] == "run_state" and began is not None:
             total, began = total + moment - began, None
         elif event["event"] == "attempt_ended" and _is_cut(event["attempt"]):
+            if event["attempt"]["duration_s"] is None:
+                continue
             total -= event["attempt"]["duration_s"]
+        last = moment
     return total
 
 

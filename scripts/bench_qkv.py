@@ -105,7 +105,7 @@ def inputs(m: int, projection: Projection, raw_dtype: torch.dtype) -> Tensors:
     return raw, x_scale, torch.arange(m, device="cuda") % POSITIONS
 
 
-def page(model: str, sizes: list[int]) -> str:
+def pages(model: str, sizes: list[int]) -> Iterator[str]:
     """The table."""
     head = ["| sums of | M | whole, ms | parts, ms | parts / whole |", "|:--|--:|--:|--:|--:|"]
     rows = (
@@ -113,8 +113,8 @@ def page(model: str, sizes: list[int]) -> str:
         f"{row.parts_ms / row.whole_ms:.3f} |"
         for row in compared(model, sizes)
     )
-    return table_page(f"Query, key and value, scaled each for itself: {model}", head, rows)
+    yield table_page(f"Query, key and value, scaled each for itself: {model}", head, rows)
 
 
 if __name__ == "__main__":
-    write_page(__doc__, "512,4096,16384", page)
+    write_page(__doc__, "512,4096,16384", pages)

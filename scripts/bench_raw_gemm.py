@@ -223,9 +223,16 @@ def replays_ms(graphs: list[torch.cuda.CUDAGraph]) -> list[float]:
     return [float(a.elapsed_time(b)) / CALLS for a, b in itertools.pairwise(marks)]
 
 
-def page(model: str, sizes: list[int]) -> str:
+def pages(model: str, sizes: list[int]) -> Iterator[str]:
+    """The table after every row."""
+    rows: list[Compared] = []
+    for row in compared(model, sizes):
+        rows.append(row)
+        yield page(model, rows)
+
+
+def page(model: str, rows: list[Compared]) -> str:
     """The table, and the worst of it."""
-    rows = list(compared(model, sizes))
     device, version = torch.cuda.get_device_name(), torch.__version__
     facts = (
         f"{device}, torch {version}; graphs of {CALLS} calls each, in turn. Rested: medians of "
@@ -264,4 +271,4 @@ def told(condition: str, ratios: dict[str, float]) -> str:
 
 
 if __name__ == "__main__":
-    write_page(__doc__, "512,4096,16384", page)
+    write_page(__doc__, "512,4096,16384", pages)

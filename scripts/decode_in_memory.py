@@ -84,7 +84,10 @@ def answer_of(backend: str, options: argparse.Namespace) -> dict[str, Any]:
     print(f"decoding with {backend}", flush=True)
     with log_path.open("w") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-        most_gib = most_used_gib(process)
+        try:
+            most_gib = most_used_gib(process)
+        finally:
+            process.kill()
     if process.returncode:
         return {"error": f"exit {process.returncode}, see {log_path.name}"}
     if most_gib > options.gib:

@@ -20,12 +20,15 @@ LARGEST_M = 65536
 Result = TypeVar("Result")
 
 
-def write_page(what: str | None, sizes: str, page: Callable[[str, list[int]], str]) -> None:
+def write_page(
+    what: str | None, sizes: str, pages: Callable[[str, list[int]], Iterable[str]]
+) -> None:
     """Make the page of a model and several M, as the command line asks, print it and write it.
 
     Args:
         what: the script's documentation; its first line is shown by `--help`.
         sizes: M, separated by commas, where the command line has none.
+        pages: the page as it grows: each is written, so that a script that is stopped leaves the last.
     """
     parser = argparse.ArgumentParser(description=what.partition("\n")[0] if what else "")
     parser.add_argument("--model", default="qwen2.5-7b")
@@ -34,9 +37,9 @@ def write_page(what: str | None, sizes: str, page: Callable[[str, list[int]], st
     options = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("needs an NVIDIA GPU")
-    text = page(options.model, [int(m) for m in options.m.split(",")])
-    write_text(options.out, text)
-    print(text)
+    for text in pages(options.model, [int(m) for m in options.m.split(",")]):
+        write_text(options.out, text)
+    print(options.out.read_text(encoding="utf-8"))
 
 
 def random_sums(m: int, n: int, raw_dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:

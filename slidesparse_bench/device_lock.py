@@ -19,6 +19,7 @@ from pathlib import Path
 from slidesparse_bench.device import Device
 
 POLL_S = 1.0
+SHARED = Path("/tmp")  # noqa: S108 - a lock, and nothing is written to it
 
 
 @contextlib.contextmanager
@@ -44,8 +45,8 @@ def alone_on(
 
 
 def lock_folder() -> Path:
-    """Where the files are, empty ones that stay; the same for all users."""
-    return Path(tempfile.gettempdir())
+    """Where the files are, empty ones that stay; the same for all users, whatever their TMPDIR."""
+    return SHARED if SHARED.is_dir() else Path(tempfile.gettempdir())
 
 
 def _opened(path: Path) -> int:

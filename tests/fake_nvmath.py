@@ -48,12 +48,13 @@ class FakeCusparseLt(types.SimpleNamespace):
         workspace_bytes=0,
         refused_m=(),
         configs=9,
+        split_k=0,
         ms=None,
     ):
         super().__init__()
         self.handles = Handles()
         self.refused_m, self.configs, self.broken = set(refused_m), configs, set(broken)
-        self.ms = ms or {best: 1.0}
+        self.ms, self.split_k = ms or {best: 1.0}, split_k
         self.best, self.refused, self.search_fails = best, set(refused), search_fails
         self.workspace_bytes = workspace_bytes
         self.selected = {}
@@ -115,7 +116,7 @@ class FakeCusparseLt(types.SimpleNamespace):
         self.searches += 1
         if self.search_fails:
             raise self.cuSPARSELtError("status 7")
-        self.selected[plan][0] = self.best
+        self.selected[plan].update({0: self.best, 3: self.split_k})
 
     def matmul(self, handle, plan, alpha, packed, q_x, beta, c, raw, workspace, streams, count):
         one, zero = (ctypes.c_float.from_address(number).value for number in (alpha, beta))

@@ -1,10 +1,14 @@
 """`scripts/bench_isolation.py`: the arm with all iterations of the method."""
 
+import json
+from types import SimpleNamespace
+
 import pytest
 from script_files import load_script
 
 from slidesparse_bench.cell import Stage
 from slidesparse_bench.matrix import load_matrix
+from slidesparse_bench.store import JOURNAL
 
 MATRIX = """name: x
 models: [llama3.2-1b]
@@ -40,3 +44,29 @@ def test_every_stage_of_the_matrix_gets_the_count_of_the_method(
         assert matrix.measurement_for(cell).fixed_iterations == iterations[cell.stage]
     eager = {cell.m for cell in matrix.cells() if "enforce_eager" in matrix.engine_args_for(cell)}
     assert eager == ({512} if overrides else set())
+
+
+def event(second, kind, **more):
+    return json.dumps({"time": f"2026-03-01T10:00:{second:02}+00:00", "event": kind, **more})
+
+
+def attempt(duration_s, failure=None):
+    failure = failure and {"class": failure}
+    return {"attempt": {"duration_s": duration_s, "failure": failure}}
+
+
+def test_wall_clock_is_that_of_all_sittings_even_of_one_that_was_killed(tmp_path):
+    lines = [
+        event(0, "run_state", state="running"),
+        event(9, "attempt_ended", **attempt(8.0)),
+        event(10, "attempt_started"),  # and killed
+        event(30, "attempt_ended", **attempt(None, "interrupted")),
+        event(31, "run_state", state="running"),
+        event(35, "attempt_ended", **attempt(3.0, "interrupted")),
+        event(36, "run_state", state="interrupted"),
+        event(40, "run_state", state="running"),
+        event(46, "run_state", state="finished"),
+    ]
+    (tmp_path / JOURNAL).write_text("\n".join(lines))
+    wall_s = load_script("bench_isolation").wall_s
+    assert wall_s(SimpleNamespace(folder=tmp_path)) == 10 + (5 - 3) + 6

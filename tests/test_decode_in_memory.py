@@ -81,6 +81,9 @@ def test_an_engine_that_took_more_than_the_card_has_is_no_answer(script, tmp_pat
             out = Path(command[command.index("--out") + 1])
             out.write_text(json.dumps(build_answer()))
 
+        def kill(self):
+            """It has ended."""
+
     monkeypatch.setattr(script.subprocess, "Popen", Child)
     monkeypatch.setattr(script, "most_used_gib", lambda process: 23.75)
     answer = script.answer_of("cublaslt", build_options(tmp_path))

@@ -20,8 +20,11 @@ from slidesparse_bench.store import Store, list_runs
 GPU = SimpleNamespace(identity="GPU-1", label="GPU 0")
 HOLDER = """
 import sys, threading, time
+from pathlib import Path
 from types import SimpleNamespace
+from slidesparse_bench import device_lock
 from slidesparse_bench.device_lock import alone_on
+device_lock.SHARED = Path(sys.argv[1])
 with alone_on(SimpleNamespace(identity="GPU-1", label="GPU 0"), threading.Event(), print):
     print("held", flush=True)
     time.sleep(60)
@@ -85,8 +88,8 @@ def test_a_stop_ends_the_wait():
 
 
 def test_the_lock_of_a_killed_holder_is_free(tmp_path):
-    command, environment = [sys.executable, "-c", HOLDER], {**os.environ, "TMPDIR": str(tmp_path)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as holder:
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
         told, stop = [], threading.Event()
         with alone_on(GPU, stop, lambda reason: (told.append(reason), stop.set())):

@@ -158,6 +158,7 @@ def test_what_the_default_would_want_does_not_keep_the_search_from_finding_less(
         ({"workspace_bytes": {3: 2**40}}, 7),
         ({"configs": 3}, 7),
         ({"configs": 0}, 7),
+        ({"split_k": -1}, 3),
         ({"broken": [7]}, 3),
         ({"broken": range(1, 9)}, 0),
     ],

@@ -147,13 +147,10 @@ def measure_peaks(device: Device, on_wait: Callable[[str], None]) -> PeakRates:
     Raises:
         NothingToRun: the device is busy, the program failed, or it ran on something else.
     """
-    refuse_busy(device)
     folder = cache_folder() / "peak_rates"
     folder.mkdir(parents=True, exist_ok=True)
     name = device.label.lower().replace(" ", "-")
     log, result = folder / f"{name}.log", folder / f"{name}.json"
-    for left_over in (log, result):
-        left_over.unlink(missing_ok=True)
     ending = _run_peak_rates(device, log, result, on_wait)
     try:
         rates = decode(PeakRates, read_json(result))
@@ -184,6 +181,9 @@ def _run_peak_rates(
 ) -> Ending:
     stop = threading.Event()
     with stopped_by_signals(stop) as received, alone_on(device, stop, on_wait):
+        refuse_busy(device)
+        for left_over in (log, result):
+            left_over.unlink(missing_ok=True)
         ending = launch(
             [sys.executable, "-m", "slidesparse_bench.worker.peak_rates", str(result.absolute())],
             log=log,

@@ -233,15 +233,19 @@ class _Plan:
         self._call(cusparseLt.matmul, operands)
 
     def search(self, operands: Operands) -> list[dict[str, Any]]:
-        """The algorithm that the library finds for the data at hand, then all its other configurations.
+        """The algorithm that the library finds for the data at hand, then all its configurations.
+
+        These split k as what was found does, and as the library does by default.
 
         Raises:
             cuSPARSELtError: none of them runs.
         """
+        default = self.selected()
         self._call(cusparseLt.matmul_search, operands)
         found = self.selected()
         configs = range(self._get(_CONFIG_MAX_ID))
-        return [found, *({**found, "config_id": n} for n in configs if n != found["config_id"])]
+        others = [{**split, "config_id": n} for split in (found, default) for n in configs]
+        return [found, *(each for n, each in enumerate(others) if each not in (found, *others[:n]))]
 
     def check_workspace(self) -> None:
         """Raise ValueError where the selected algorithm wants more workspace than is kept."""

@@ -10,6 +10,7 @@ slow changes within seconds, so a process beside (`scout.py`) goes on looking.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
@@ -35,6 +36,8 @@ FEWEST_CPUS = 4
 _NODES = Path("/sys/devices/system/node")
 SCOUT, SCOUT_LIMIT_S = "slidesparse_bench.worker.scout", 2.0
 """The program, and how long it may take to end."""
+_LOOK = re.compile(r"^([\d.]+),\d+,([\d.]+)\n", re.MULTILINE)
+"""A whole line of its log: time and slowdown."""
 
 
 class Host:
@@ -55,7 +58,9 @@ class Host:
         self._scout: subprocess.Popen[bytes] | None = None
 
     def settle(self) -> None:
-        """Leave the slow CPUs; from the first time on the scout sees to it too."""
+        """Leave the slow CPUs; from the first time on the scout sees to it, where there is one."""
+        if self._scout is not None and self._scout.poll() is None:
+            return
         times = {cpu: time_on(cpu, WAKE_LOOPS) for cpu in self._looked_at}
         self._best_ms = min([self._best_ms, *times.values()])
         fast = fast_ones(times)
@@ -64,12 +69,13 @@ class Host:
             cpus = ",".join(map(str, self._looked_at))
             thread = str(threading.get_native_id())
             # Silent: what stands in the log of a worker is taken for what happened to it.
-            self._scout = subprocess.Popen(
-                [sys.executable, "-m", SCOUT, thread, str(self._log), cpus],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
+            with contextlib.suppress(OSError):
+                self._scout = subprocess.Popen(
+                    [sys.executable, "-m", SCOUT, thread, str(self._log), cpus],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
 
     def slowdown(self) -> float | None:
         """How many times longer the loop takes here and now than at its best."""
@@ -81,9 +87,8 @@ class Host:
         """What the scout saw between two moments (Unix time)."""
         if self._log is None or not self._log.exists():
             return []
-        _, *lines = self._log.read_text(encoding="utf-8").splitlines() or [""]
-        looks = [line.split(",") for line in lines]
-        return [float(slow) for moment, _, slow in looks if began <= float(moment) <= ended]
+        looks = _LOOK.findall(self._log.read_text(encoding="utf-8"))
+        return [float(slow) for moment, slow in looks if began <= float(moment) <= ended]
 
     def close(self) -> None:
         """End the scout."""

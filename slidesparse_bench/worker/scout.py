@@ -2,14 +2,15 @@
 
 The thread is the one that drives an engine, in another process; the CPUs are those it may use. Four
 times a second a few loops run on the CPU that it is on, for a fifth of a millisecond, and a line of LOG
-says how many times longer than at best they took. Where that is much, the thread is moved to CPUs that
-are fast just then. Doing this from outside costs the thread a thousandth of its time, and no pause.
+says how many times longer than at best they took. Where that is much, twice in a row, the thread is moved to
+CPUs that are fast just then. Doing this from outside costs the thread a few thousandths of its time.
 
 Ends with its standard input, and says nothing where the system does not tell the CPU of a thread.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import sys
@@ -55,18 +56,20 @@ class Scout:
         """The thread's CPU and how many times slower than the best it is; leaves it if it is slow."""
         cpu = self._cpu_of_thread()
         now_ms = self._time_on(cpu, LOOPS)
+        if is_slow(now_ms / self._best_ms):  # or was interrupted
+            now_ms = min(now_ms, self._time_on(cpu, LOOPS))
         self._best_ms = min(self._best_ms, now_ms)
         slowdown = now_ms / self._best_ms
         self._calm = max(0, self._calm - 1)
         if is_slow(slowdown) and not self._calm:
-            times = self._times()
+            times = {**self._times(without=cpu), cpu: now_ms}
             self._best_ms = min(self._best_ms, *times.values())
             self._move(fast_ones(times))
             self._calm = CALM_LOOKS
         return cpu, slowdown
 
-    def _times(self) -> dict[int, float]:
-        return {cpu: self._time_on(cpu, WAKE_LOOPS) for cpu in self._cpus}
+    def _times(self, without: int | None = None) -> dict[int, float]:
+        return {cpu: self._time_on(cpu, WAKE_LOOPS) for cpu in self._cpus if cpu != without}
 
 
 def main(arguments: list[str]) -> int:
@@ -84,7 +87,9 @@ def main(arguments: list[str]) -> int:
         lines.write("time,cpu,slowdown\n")
         while not select.select([sys.stdin], [], [], PERIOD_S)[0]:
             cpu, slowdown = scout.look()
-            lines.write(f"{time.time():.3f},{cpu},{slowdown:.3f}\n")
+            os.sched_setaffinity(0, set(cpus) - {cpu} or {cpu})  # out of the thread's way
+            if math.isfinite(slowdown):
+                lines.write(f"{time.time():.3f},{cpu},{slowdown:.3f}\n")
     return 0
 
 
