@@ -92,8 +92,9 @@ def answer_of(backend: str, options: argparse.Namespace) -> dict[str, Any]:
         return {"error": f"exit {process.returncode}, see {log_path.name}"}
     if most_gib > options.gib:
         return {"error": f"{most_gib:.2f} GiB were in use, more than {options.gib:g}"}
-    write_text(out, json.dumps({**read(out), "most_gib": most_gib}))
-    return read(out)
+    answer = {**read(out), "most_gib": most_gib}
+    write_text(out, json.dumps(answer))
+    return answer
 
 
 def most_used_gib(process: subprocess.Popen[bytes]) -> float:

@@ -14,6 +14,7 @@ import ctypes
 import json
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -243,9 +244,12 @@ class _Plan:
         default = self.selected()
         self._call(cusparseLt.matmul_search, operands)
         found = self.selected()
-        configs = range(self._get(_CONFIG_MAX_ID))
-        others = [{**split, "config_id": n} for split in (found, default) for n in configs]
-        return [found, *(each for n, each in enumerate(others) if each not in (found, *others[:n]))]
+        candidates = [found]
+        for split, config_id in product((found, default), range(self._get(_CONFIG_MAX_ID))):
+            candidate = {**split, "config_id": config_id}
+            if candidate not in candidates:
+                candidates.append(candidate)
+        return candidates
 
     def check_workspace(self) -> None:
         """Raise ValueError where the selected algorithm wants more workspace than is kept."""

@@ -31,12 +31,12 @@ from slidesparse_bench.gemm_wire import (
     Task,
     append_line,
 )
+from slidesparse_bench.vllm_plugin.event_timing import Call
 from slidesparse_bench.vllm_plugin.ops import library_of
 from slidesparse_bench.wire import Spread, decode, read_json
 from slidesparse_bench.worker.__main__ import die_with_parent
 from slidesparse_bench.worker.gemm_check import check
 from slidesparse_bench.worker.gemm_timing import (
-    Call,
     CudaTimer,
     HostTimer,
     Timer,

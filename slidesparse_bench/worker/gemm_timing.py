@@ -12,7 +12,6 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -20,7 +19,7 @@ import torch
 from slidesparse_bench.spread import spread
 from slidesparse_bench.telemetry import is_slow
 from slidesparse_bench.units import GIB, MIB
-from slidesparse_bench.vllm_plugin.event_timing import back_to_back_ms, pause
+from slidesparse_bench.vllm_plugin.event_timing import Call, back_to_back_ms, pause
 from slidesparse_bench.wire import Spread
 from slidesparse_bench.worker.host import Host
 
@@ -35,8 +34,6 @@ HOST_TRIES, HOST_ROUNDS, HOST_CALLS = 5, 10, 20
 host wait for the device."""
 CPU_REPEATS = 3
 COPY_BYTES = GIB
-
-Call = Callable[[], object]
 
 
 class Timer(Protocol):

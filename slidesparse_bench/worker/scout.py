@@ -35,7 +35,7 @@ class Scout:
     Args:
         cpus: where the thread may be.
         cpu_of_thread: where it is now.
-        time_on: the time in ms of the loop on a CPU, the best of so many.
+        time_on: the time in ms of a loop on a CPU, after so many of them.
         move: puts the thread on these CPUs.
     """
 
