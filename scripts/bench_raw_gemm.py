@@ -30,7 +30,7 @@ from gpu_bench import write_page
 
 from slidesparse_bench.cell import Quantization, Sparsity
 from slidesparse_bench.models.catalog import find_architecture
-from slidesparse_bench.vllm_plugin.event_timing import Call, burst_ms, in_turn
+from slidesparse_bench.vllm_plugin.event_timing import Call, burst_ms, each_ms, in_turn
 from slidesparse_bench.vllm_plugin.gemm import GemmLibrary
 from slidesparse_bench.vllm_plugin.ops import library_of, quantize
 from slidesparse_bench.vllm_plugin.sparsity import prune, slide
@@ -214,13 +214,7 @@ def rested_ms(graph: torch.cuda.CUDAGraph) -> float:
 
 def replays_ms(graphs: list[torch.cuda.CUDAGraph]) -> list[float]:
     """The device's time of one call of each, one after the other."""
-    marks = [torch.cuda.Event(enable_timing=True) for _ in range(len(graphs) + 1)]
-    marks[0].record()
-    for graph, mark in zip(graphs, marks[1:], strict=True):
-        graph.replay()
-        mark.record()
-    marks[-1].synchronize()
-    return [float(a.elapsed_time(b)) / CALLS for a, b in itertools.pairwise(marks)]
+    return [time_ms / CALLS for time_ms in each_ms([graph.replay for graph in graphs])]
 
 
 def pages(model: str, sizes: list[int]) -> Iterator[str]:

@@ -29,11 +29,16 @@ def pause() -> None:
 
 
 def back_to_back_ms(call: Call, calls: int) -> list[float]:
-    """The time of each of so many calls in a row, in ms; operands stay in the cache."""
-    marks = [torch.cuda.Event(enable_timing=True) for _ in range(calls + 1)]
+    """The time of each of so many calls in a row after a pause, in ms; operands stay in the cache."""
     pause()
+    return each_ms([call] * calls)
+
+
+def each_ms(calls: Sequence[Call]) -> list[float]:
+    """The time of each of the calls, one after the other, in ms."""
+    marks = [torch.cuda.Event(enable_timing=True) for _ in range(len(calls) + 1)]
     marks[0].record()
-    for mark in marks[1:]:
+    for call, mark in zip(calls, marks[1:], strict=True):
         call()
         mark.record()
     marks[-1].synchronize()
