@@ -10,7 +10,7 @@ device's time. All algorithms are tried first, the best of them again; the faste
 turn, since the least of several times that scatter is too small for any of them.
 
 Which algorithm is the fastest depends on the power that the device may draw, so there are two such
-comparisons. *Rested*: a few calls after a pause, at the highest clock, as in small steps that leave the
+comparisons. *Rested*: a few calls after a rest, at the highest clock, as in small steps that leave the
 device waiting for the host. *Under load*: one after the other without a pause until the clock has
 settled, as in a prefill of thousands of tokens, which keeps the device at its power limit.
 """
@@ -30,7 +30,15 @@ from gpu_bench import write_page
 
 from slidesparse_bench.cell import Quantization, Sparsity
 from slidesparse_bench.models.catalog import find_architecture
-from slidesparse_bench.vllm_plugin.event_timing import Call, burst_ms, each_ms, in_turn
+from slidesparse_bench.vllm_plugin.event_timing import (
+    LONGEST_REST_MS,
+    RESTS,
+    Call,
+    burst_ms,
+    each_ms,
+    in_turn,
+    rest_ms,
+)
 from slidesparse_bench.vllm_plugin.gemm import GemmLibrary
 from slidesparse_bench.vllm_plugin.ops import library_of, quantize
 from slidesparse_bench.vllm_plugin.sparsity import prune, slide
@@ -152,10 +160,11 @@ Found = tuple[float, float, int]
 
 
 def rested(graphs: Graphs, selected: int) -> Found:
-    """After pauses."""
+    """After rests."""
+    after_ms = rest_ms(burst_ms(graphs[OURS].replay, 1))
 
     def time_ms(algorithm: int) -> float:
-        return rested_ms(graphs[algorithm])
+        return burst_ms(graphs[algorithm].replay, 1, after_ms) / CALLS
 
     first_ms = in_turn(time_ms, algorithms_in(graphs), TRIALS)
     return compare(first_ms, selected, time_ms, RESTED_ROUNDS)
@@ -163,7 +172,7 @@ def rested(graphs: Graphs, selected: int) -> Found:
 
 def loaded(graphs: Graphs, selected: int) -> Found:
     """While the device is busy all the time."""
-    replays = math.ceil(LOADED_S * 1e3 / (CALLS * rested_ms(graphs[OURS])))
+    replays = math.ceil(LOADED_S * 1e3 / burst_ms(graphs[OURS].replay, 1))
 
     def time_ms(algorithm: int) -> float:
         return statistics.median(replays_ms([graphs[algorithm]] * replays)[replays // 2 :])
@@ -207,11 +216,6 @@ def captured(call: Call, pool: tuple[int, int]) -> torch.cuda.CUDAGraph:
     return graph
 
 
-def rested_ms(graph: torch.cuda.CUDAGraph) -> float:
-    """The device's time of one call after a pause."""
-    return burst_ms(graph.replay, 1) / CALLS
-
-
 def replays_ms(graphs: list[torch.cuda.CUDAGraph]) -> list[float]:
     """The device's time of one call of each, one after the other."""
     return [time_ms / CALLS for time_ms in each_ms([graph.replay for graph in graphs])]
@@ -230,7 +234,8 @@ def page(model: str, rows: list[Compared]) -> str:
     device, version = torch.cuda.get_device_name(), torch.__version__
     facts = (
         f"{device}, torch {version}; graphs of {CALLS} calls each, in turn. Rested: medians of "
-        f"{RESTED_ROUNDS} replays, each after a pause. Under load: medians of {LOADED_ROUNDS} turns of "
+        f"{RESTED_ROUNDS} replays, each after a rest of {RESTS:g} times its own length (at most "
+        f"{LONGEST_REST_MS:g} ms). Under load: medians of {LOADED_ROUNDS} turns of "
         f"{LOADED_S} s each without a pause. The algorithms are cuSPARSELt's own numbers."
     )
     heads = " | ".join(

@@ -25,7 +25,7 @@ class Device:
     def _call(self, number):
         self.called = number
 
-    def burst_ms(self, call, calls):
+    def burst_ms(self, call, calls, after_ms=event_timing.PAUSE_MS):
         assert 1 <= calls <= event_timing.MOST_IN_BURST
         for _ in range(calls):
             call()
@@ -55,10 +55,33 @@ def test_a_device_that_slows_down_does_not_favour_who_comes_early(times_ms, slow
     assert times_ms[chosen] == 1.0
 
 
+class PowerLimitedDevice(Device):
+    """Busy for more than half of the time, it lets nobody be faster than the first."""
+
+    def burst_ms(self, call, calls, after_ms=event_timing.PAUSE_MS):
+        rested_ms = super().burst_ms(call, calls)
+        busy = calls * rested_ms / (calls * rested_ms + after_ms)
+        return max(rested_ms, self.times_ms[0]) if busy > 0.5 else rested_ms
+
+
+@given(st.floats(0.02, 15.0), st.floats(1.1, 1.4))
+def test_a_call_that_is_faster_only_on_a_rested_device_is_found(ms, times_faster):
+    assert fastest_on(PowerLimitedDevice([ms, ms / times_faster])) == 1
+
+
+@pytest.mark.parametrize(
+    ("burst_ms", "rest_ms"), [(0.02, event_timing.PAUSE_MS), (2.0, 6.0), (500.0, 60.0)]
+)
+def test_a_rest_is_that_of_the_burst_and_never_long(burst_ms, rest_ms):
+    assert event_timing.rest_ms(burst_ms) == rest_ms
+
+
 @pytest.mark.parametrize(("ms", "calls"), [(0.02, 8), (0.5, 4), (1.5, 2), (13.0, 1)])
 def test_long_calls_make_short_bursts(ms, calls, monkeypatch):
     seen = []
-    monkeypatch.setattr(event_timing, "burst_ms", lambda call, count: seen.append(count) or ms)
+    monkeypatch.setattr(
+        event_timing, "burst_ms", lambda call, count, *after_ms: seen.append(count) or ms
+    )
     event_timing.fastest([lambda: None])
     assert seen[0] == 1
     assert set(seen[1:]) == {calls}
@@ -69,7 +92,12 @@ def test_who_is_far_behind_gets_one_burst_only():
     device = Device([1.0, 5.0, 1.2, 1.6])
     bursts = []
     burst_ms = device.burst_ms
-    device.burst_ms = lambda call, calls: bursts.append(call.args[0]) or burst_ms(call, calls)
+
+    def counted(call, *how):
+        bursts.append(call.args[0])
+        return burst_ms(call, *how)
+
+    device.burst_ms = counted
     assert fastest_on(device) == 0
     assert [bursts.count(number) for number in (1, 3)] == [1, 1]
     assert bursts.count(2) == 1 + event_timing.TRIALS + event_timing.ROUNDS

@@ -38,7 +38,7 @@ def load(monkeypatch, capture):
         monkeypatch.delitem(sys.modules, module, raising=False)
         fresh = importlib.import_module(module)
         monkeypatch.setattr(gemm, "current_stream", lambda device: STREAM)
-        monkeypatch.setattr(event_timing, "burst_ms", lambda call, calls: call() or fake.last_ms())
+        monkeypatch.setattr(event_timing, "burst_ms", lambda call, *how: call() or fake.last_ms())
         return fresh
 
     yield loaded

@@ -348,7 +348,7 @@ def test_a_cold_call_is_timed_alone_after_the_cache_is_emptied(recorded):
     batch = "pause " + "flush mark call mark " * gemm_timing.BATCH + "wait "
     assert text + " " == batch * (len(recorded.log) // len(batch.split()))
     assert (latency.median, latency.p05, latency.p95) == (2.0, 2.0, 2.0)
-    assert gemm_timing.LEAST <= repeats <= gemm_timing.MOST
+    assert gemm_timing.LEAST <= repeats <= gemm_timing.MOST_ROUNDS * gemm_timing.MOST
 
 
 def test_warm_calls_follow_each_other(recorded):
@@ -357,6 +357,39 @@ def test_warm_calls_follow_each_other(recorded):
     assert "flush" not in recorded.log
     assert recorded.log[:5] == ["pause", "mark", "call", "mark", "call"]
     assert latency.median == 2.0
+
+
+class GivenRounds(gemm_timing.CudaTimer):
+    """Its rounds take what they are said to take."""
+
+    def __init__(self, rounds_ms):
+        self.rounds_ms = iter(rounds_ms)
+
+    def _round(self, call, seconds, *, least):
+        return next(self.rounds_ms)
+
+
+CALM, SCATTERED = [2.0, 2.01] * 25, [2.0, 1.0, 3.0, 2.0, 9.0] * 10
+
+
+def test_a_call_counts_once_it_takes_the_same_from_round_to_round():
+    warm_up = [[2.0], [3.0], [3.5], [3.6], [3.61]]
+    latency, repeats = GivenRounds([*warm_up, CALM]).latency(None)
+    assert (latency.p95, repeats) == (2.01, len(CALM))
+
+
+def test_the_warm_up_of_a_call_that_never_gets_steady_ends():
+    warm_up = [[2.0**number] for number in range(gemm_timing.MOST_WARM_UPS)]
+    assert GivenRounds([*warm_up, CALM]).latency(None)[1] == len(CALM)
+
+
+def test_a_call_that_scatters_is_measured_in_more_rounds():
+    warm_up = [[2.0]] * 3
+    again = GivenRounds([*warm_up, *[SCATTERED] * gemm_timing.MOST_ROUNDS])
+    latency, repeats = again.latency(None)
+    assert repeats == gemm_timing.MOST_ROUNDS * len(SCATTERED)
+    assert latency.ci95_half_width > gemm_timing.PRECISE * latency.mean
+    assert GivenRounds([*warm_up, SCATTERED, CALM * 200]).latency(None)[1] == 10050
 
 
 def test_host_time_waits_for_the_device_only_between_rounds(recorded):

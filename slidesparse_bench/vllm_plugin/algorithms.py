@@ -15,7 +15,7 @@ from typing import Any
 from slidesparse_bench.errors import SlideSparseError
 from slidesparse_bench.wire import SCHEMA_VERSION, read_json, write_json
 
-SEARCH = 2
+SEARCH = 3
 """Which search found an algorithm; raised when a later one may find a better. A folder of its own, so
 that of several processes the first decides for all from the beginning."""
 M_STEP = 16

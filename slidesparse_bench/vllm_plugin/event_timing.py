@@ -9,11 +9,14 @@ from collections.abc import Callable, Collection, Sequence
 
 import torch
 
-PAUSE_CYCLES = 3_000_000
-"""About 1.5 ms: the host queues a batch of calls in less, and a small GEMM takes less than its
-call."""
+PAUSE_MS = 1.5
+"""The host queues a batch of calls in less, and a small GEMM takes less than its call."""
+CYCLES_PER_MS = 2_000_000
+"""About: at 2 GHz, which GPUs reach while they wait."""
 BURST_MS, MOST_IN_BURST = 2.0, 8
 """A burst is as many calls as there is time for, at most so many."""
+RESTS, LONGEST_REST_MS = 3.0, 60.0
+"""Times a burst that the device rests before it, which keeps it away from its power limit."""
 HOPELESS = 1.5
 """Times the best of the first bursts: who took longer is out."""
 TRIALS, FINALISTS, ROUNDS = 3, 4, 9
@@ -23,9 +26,14 @@ CLEARLY_FASTER = 0.98
 Call = Callable[[], object]
 
 
-def pause() -> None:
-    """Let the device wait while the host queues what is to be timed."""
-    torch.cuda._sleep(PAUSE_CYCLES)  # torch's own tests use it; there is no other
+def pause(ms: float = PAUSE_MS) -> None:
+    """Let the device wait about so long while the host queues what is to be timed."""
+    torch.cuda._sleep(round(ms * CYCLES_PER_MS))  # torch's own tests use it; there is no other
+
+
+def rest_ms(burst_ms: float) -> float:
+    """How long the device has to wait before a burst of so many ms finds it at its highest clock."""
+    return max(PAUSE_MS, min(LONGEST_REST_MS, RESTS * burst_ms))
 
 
 def back_to_back_ms(call: Call, calls: int) -> list[float]:
@@ -45,10 +53,10 @@ def each_ms(calls: Sequence[Call]) -> list[float]:
     return [float(a.elapsed_time(b)) for a, b in itertools.pairwise(marks)]
 
 
-def burst_ms(call: Call, calls: int) -> float:
-    """The mean time of so many calls in a row, in ms, without marks between them."""
+def burst_ms(call: Call, calls: int, after_ms: float = PAUSE_MS) -> float:
+    """The mean time of so many calls in a row after a pause, in ms, without marks between them."""
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    pause()
+    pause(after_ms)
     begin.record()
     for _ in range(calls):
         call()
@@ -60,15 +68,18 @@ def burst_ms(call: Call, calls: int) -> float:
 def fastest(calls: Sequence[Call]) -> int:
     """The number of the call that takes the device the least time; the first unless clearly beaten.
 
-    Calls take turns in bursts after pauses. Tried one after the other they would drive the device to its
-    power limit, and whoever comes later would look slower.
+    Calls take turns in bursts after rests. Tried one after the other they would drive the device to its
+    power limit, where whoever comes later looks slower, and where those that need less time and those
+    that need less power take the same.
     """
-    calls_in_burst = min(MOST_IN_BURST, math.ceil(BURST_MS / burst_ms(calls[0], 1)))
+    one_ms = burst_ms(calls[0], 1)
+    calls_in_burst = min(MOST_IN_BURST, math.ceil(BURST_MS / one_ms))
+    after_ms = rest_ms(calls_in_burst * one_ms)
 
     def time_ms(number: int) -> float:
-        return burst_ms(calls[number], calls_in_burst)
+        return burst_ms(calls[number], calls_in_burst, after_ms)
 
-    once_ms = in_turn(time_ms, range(len(calls)), 1)
+    once_ms = {number: burst_ms(call, calls_in_burst) for number, call in enumerate(calls)}
     bearable_ms = HOPELESS * min(once_ms.values())
     first_ms = in_turn(time_ms, [n for n in once_ms if once_ms[n] <= bearable_ms], TRIALS)
     best = sorted(first_ms, key=first_ms.__getitem__)[:FINALISTS]

@@ -22,10 +22,15 @@ from slidesparse_bench.units import GIB, MIB
 from slidesparse_bench.vllm_plugin.event_timing import Call, back_to_back_ms, pause
 from slidesparse_bench.wire import Spread
 from slidesparse_bench.worker.host import Host
+from slidesparse_bench.worker.measure import is_steady
 
-WARM_UP_S, MEASURE_S = 0.05, 0.15
+WARM_UP_S, MOST_WARM_UPS, STEADY = 0.05, 12, 0.01
+"""Rounds of warm-up, until they are so close to each other: what a GEMM takes that meets the power
+limit changes for a while."""
+MEASURE_S, MOST_ROUNDS, PRECISE = 0.15, 4, 0.01
+"""Rounds are added until the interval is so narrow, as a share of the mean."""
 LEAST, MOST = 20, 500
-"""Timed calls: at least and at most so many, else as many as `MEASURE_S` has room for."""
+"""Timed calls of a round: at least and at most so many, else as many as `MEASURE_S` has room for."""
 BATCH = 10
 FLUSH_SHARE = 4
 LEAST_FLUSH_BYTES = 128 * MIB
@@ -63,9 +68,16 @@ class CudaTimer:
         self._flushed = torch.zeros(size // 4, device="cuda") if cold else None
 
     def latency(self, call: Call) -> tuple[Spread, int]:
-        self._for_seconds(call, WARM_UP_S, least=1, most=MOST)
-        times_ms = self._for_seconds(call, MEASURE_S, least=LEAST, most=MOST)
-        return spread([times_ms]), len(times_ms)
+        warm_ms: list[float] = []
+        while len(warm_ms) < MOST_WARM_UPS and not is_steady(warm_ms, STEADY):
+            warm_ms.append(statistics.median(self._round(call, WARM_UP_S, least=1)))
+        times_ms: list[float] = []
+        for _ in range(MOST_ROUNDS):
+            times_ms += self._round(call, MEASURE_S, least=LEAST)
+            found = spread([times_ms])
+            if found.ci95_half_width is not None and found.ci95_half_width <= PRECISE * found.mean:
+                break
+        return found, len(times_ms)
 
     def host_us(self, call: Call) -> float | None:
         fastest_us = math.inf
@@ -86,11 +98,11 @@ class CudaTimer:
             moments.append(time.perf_counter())
         return statistics.median(end - begin for begin, end in itertools.pairwise(moments)) * 1e6
 
-    def _for_seconds(self, call: Call, seconds: float, *, least: int, most: int) -> list[float]:
+    def _round(self, call: Call, seconds: float, *, least: int) -> list[float]:
         times_ms: list[float] = []
         began = time.perf_counter()
         while len(times_ms) < least or (
-            len(times_ms) < most and time.perf_counter() - began < seconds
+            len(times_ms) < MOST and time.perf_counter() - began < seconds
         ):
             if self._flushed is None:
                 times_ms += back_to_back_ms(call, BATCH)

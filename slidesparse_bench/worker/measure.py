@@ -76,14 +76,17 @@ def _run(engine: Engine, cell: Cell, host: Host, iterations: int, lead: int) -> 
     return replace(done, host_slowdown=statistics.fmean(known) if known else None)
 
 
-def is_steady(samples: Sequence[float]) -> bool:
-    """Whether the newest quarter of the samples (their median) repeats the quarter before."""
+def is_steady(samples: Sequence[float], within: float = STEADY) -> bool:
+    """Whether the newest quarter of the samples (their median) repeats the quarter before.
+
+    `within`: how close it has to come, as a share.
+    """
     if len(samples) < FEWEST_SAMPLES:
         return False
     width = max(1, len(samples) // 4)
     newest, before = samples[-width:], samples[-2 * width : -width]
     previous = statistics.median(before)
-    return abs(statistics.median(newest) - previous) < STEADY * previous
+    return abs(statistics.median(newest) - previous) < within * previous
 
 
 def _warmup_samples(done: Round, cell: Cell) -> list[float]:
