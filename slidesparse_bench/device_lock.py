@@ -1,8 +1,9 @@
 """One measurement at a time on a GPU, whoever starts it.
 
 Two runs on one GPU slow each other down, and in most containers neither sees the other's processes.
-So whoever measures locks a file that stands for the GPU, in a folder that the users of a machine share. The lock ends with the process that holds it, even one that is killed; what that
-leaves on the GPU for a moment is seen by the look at its memory.
+So whoever measures locks a file that stands for the GPU, in a folder that the users of a machine
+share. The lock ends with the process that holds it, even one that is killed; what that leaves on
+the GPU for a moment is seen by the look at its memory.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from slidesparse_bench.cell import Cell
 from slidesparse_bench.device import Device
-from slidesparse_bench.device_lock import alone_on
 from slidesparse_bench.errors import FormatError, HarnessVerdict
 from slidesparse_bench.executors import Outcome, Watch, refuse
 from slidesparse_bench.failures import classify
@@ -96,14 +95,7 @@ class EngineRun:
         self._served = Served()
 
     def run(self) -> Served:
-        """Run the worker to its end; every attempt it served is on record afterwards.
-
-        Waiting for another measurement on the device is no part of any attempt.
-        """
-        with alone_on(self._device, self._campaign.stop, self._waits):
-            return self._run()
-
-    def _run(self) -> Served:
+        """Run the worker to its end; every attempt it served is on record afterwards."""
         self._started, self._since = now(), time.monotonic()
         if self._is_alone:
             self._begin()

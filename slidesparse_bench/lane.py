@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from slidesparse_bench.cell import Cell
 from slidesparse_bench.device import Device
+from slidesparse_bench.device_lock import alone_on
 from slidesparse_bench.engine_groups import halves
 from slidesparse_bench.engine_run import EngineRun, Served, Try
 from slidesparse_bench.records import CellState, Failure, Verdict
@@ -141,7 +143,15 @@ class Lane(threading.Thread):
         return Try(cell, n, trial, changes or {}, why)
 
     def _serve(self, tries: Sequence[Try]) -> Served:
-        return EngineRun(self._campaign, self.device, tries).run()
+        """Waiting for another measurement on the device is no part of any attempt.
+
+        A stop meanwhile leaves all of them to be done.
+        """
+        waits = partial(self._campaign.observer.waiting, tries[0].cell.id)
+        with alone_on(self.device, self._campaign.stop, waits):
+            if self._campaign.stop.is_set():
+                return Served(left=[one.cell for one in tries])
+            return EngineRun(self._campaign, self.device, tries).run()
 
     def _is_over(self, cell: Cell, failure: Failure, decision: Decision) -> bool:
         """Whether this was the cell's last attempt for now; says so on its record."""

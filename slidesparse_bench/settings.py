@@ -71,9 +71,9 @@ class Timeouts:
     """Time limits, in seconds.
 
     `attempt_s` bounds one attempt from start to end (the first of a shared engine includes its
-    start), `silence_s` the time without a new log line
-    or phase, `grace_s` what is left between SIGTERM and SIGKILL, `memory_wait_s` how long a cell
-    waits for device memory that somebody else holds.
+    start), `silence_s` the time without a new log line or phase, `grace_s` what is left between
+    SIGTERM and SIGKILL, `memory_wait_s` how long a cell waits for device memory that somebody else
+    holds.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}

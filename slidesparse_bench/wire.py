@@ -137,12 +137,12 @@ class Metrics:
     `tokens_per_second` counts prompt and output tokens, as vLLM does, over `elapsed_time`, the time
     of the counted engine steps; `output_tokens_per_second` of a decode cell covers its pure decode
     steps only. `warmup_iterations` are those that ran before the counted ones; `warmup_steady`:
-    whether their times had settled by then.
-    None means not measured; `step_time_ms` is None of an imported result, which times no steps.
-    `precision` is the relative half width that was asked for; `outlier_steps` counts steps far from
-    the others, which are all kept; `slow_rounds` counts rounds that ran while the host's CPU was slow
-    and were run again; `disturbed` says what else the device was doing. `emulated`: the kernels were imitated on a device that has none, and
-    the speed says nothing of them. `trials` above 1: the numbers of several attempts, see `trials`.
+    whether their times had settled by then. None means not measured; `step_time_ms` is None of an
+    imported result, which times no steps. `precision` is the relative half width that was asked
+    for; `outlier_steps` counts steps far from the others, which are all kept; `slow_rounds` counts
+    rounds that ran while the host's CPU was slow and were run again; `disturbed` says what else the
+    device was doing. `emulated`: the kernels were imitated on a device that has none, and the speed
+    says nothing of them. `trials` above 1: the numbers of several attempts, see `trials`.
     """
 
     elapsed_time: float

@@ -124,15 +124,19 @@ def test_where_no_file_can_be_made_the_measurement_goes_on_and_says_so(monkeypat
         assert "GPU 0 cannot be locked against other measurements: " in told[0]
 
 
-def test_a_run_waits_for_another_measurement_and_counts_no_time_of_it(
-    monkeypatch, tmp_path, capsys
-):
+@pytest.fixture
+def matrix(monkeypatch, tmp_path):
+    """Of one fake cell, on a device that can be locked; in the current folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(FakeDevice, "identity", "GPU-1")
     Path("matrix.yaml").write_text(
         "name: x\nmodels: [tiny-llama]\nquantization: [int8]\nengine: fake\n"
         "stages: {prefill: {M: [512]}}\n"
     )
+    return "matrix.yaml"
+
+
+def test_a_run_waits_for_another_measurement_and_counts_no_time_of_it(matrix, capsys):
     held, seen = threading.Event(), []
 
     def hold():
@@ -145,10 +149,29 @@ def test_a_run_waits_for_another_measurement_and_counts_no_time_of_it(
     holder = threading.Thread(target=hold)
     holder.start()
     assert held.wait(5)
-    code = invoke(["run", "matrix.yaml"])
+    code = invoke(["run", matrix])
     holder.join()
     assert (code, seen) == (0, [])
     assert "waiting for fake GPU 0: another measurement runs on it" in capsys.readouterr().out
     [run] = list_runs(Path("runs"))
     [cell] = Store.open(run).record.cells.values()
     assert cell.attempts[0].duration_s < 3.0
+
+
+def test_a_run_that_is_stopped_while_it_waits_has_tried_nothing(matrix):
+    def stop():
+        within(30, lambda: list(Path().glob("runs/*/status.json")))
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    with alone_on(GPU, threading.Event(), pytest.fail):
+        code = invoke(["run", matrix])
+    stopper.join()
+    [run] = list_runs(Path("runs"))
+    [cell] = Store.open(run).record.cells.values()
+    assert (code, cell.state, cell.attempts) == (143, "pending", [])
+    assert invoke(["run", matrix]) == 0
+    [cell] = Store.open(run).record.cells.values()
+    assert [attempt.n for attempt in cell.attempts] == [1]

@@ -50,13 +50,12 @@ class Signature:
 
     `pattern` is searched in a log line without its prefixes (process, time, level, colours); its
     named groups become facts, those named `*_gib` through their unit. Every line that matches
-    contains one of `needles`: they are the cheap filter. `within` asks for one of these function
-    or file names in the traceback above the line (or, without a traceback, for the worker's phase
-    of that name), `never_within` for none of its; `raised_in` is searched in the path of the file whose frame is the innermost.
-    `ends_traceback` accepts only the line that ends one, `deliberate` only what a `raise` statement
-    raised. `hint` is a sentence filled with the
-    facts; the advice of the class follows it. `example` is a small log that must classify as this
-    very signature.
+    contains one of `needles`: they are the cheap filter. `within` asks for one of these function or
+    file names in the traceback above the line (or, without a traceback, for the worker's phase of
+    that name), `never_within` for none of its; `raised_in` is searched in the path of the file
+    whose frame is the innermost. `ends_traceback` accepts only the line that ends one, `deliberate`
+    only what a `raise` statement raised. `hint` is a sentence filled with the facts; the advice of
+    the class follows it. `example` is a small log that must classify as this very signature.
     """
 
     id: str
