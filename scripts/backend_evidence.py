@@ -11,10 +11,12 @@ when they are through. A step that ended is not run again; one that was stopped 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import queue
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -100,7 +102,9 @@ class Lane:
         command = [re.sub("{work}|{gpus}", lambda m: known[m[0]], each) for each in step.command]
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": self._gpus}
         with (self._work / f"{step.name}.log").open("a", encoding="utf-8") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=ROOT)
+            process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=environment, cwd=ROOT, start_new_session=True
+            )
             os.sched_setaffinity(process.pid, self._cpus)
             code = _wait(process, left_s)
         if code is not None:
@@ -117,16 +121,16 @@ class Lane:
 
 
 def _wait(process: subprocess.Popen[bytes], left_s: float) -> int | None:
-    """Its exit code; None if it had to be stopped."""
+    """Its exit code; None if it had to be stopped, and what it had started with it."""
     try:
         return process.wait(left_s)
     except subprocess.TimeoutExpired:
-        process.terminate()
-    try:
+        os.killpg(process.pid, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(GRACE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
     return None
 
 

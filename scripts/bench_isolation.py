@@ -4,9 +4,13 @@
 
 Runs the matrix four times on the first visible GPU, each as a run of its own below FOLDER:
 `engine` (cells share an engine), `cell` (a process each), `again` (like `engine`, to see what two
-processes differ by), `fixed` (like `engine`, with the method's full count of iterations). Given
-again it goes on where it was stopped, by itself after `--limit-s` or from outside. Then it writes
-EVIDENCE.md. Before the first arm one cell is measured (`warm`), so that none pays for a cold disk.
+processes differ by), `fixed` (like `engine`, with a fixed count of iterations). It writes EVIDENCE.md
+as soon as the first two are there, and again after each of the others.
+
+Given again after it was stopped, by itself after `--limit-s` or from outside, it goes on with the arm
+that is not complete: with its next cell in `cell`, from the start in the others, as an engine that
+was started twice has no time to compare. Each time one cell is measured first (`warm`), so that no arm
+pays for a cold disk. What the page is made of may come from several machines; it says so.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,17 +31,22 @@ from slidesparse_bench.cell import DECODE_ITERATIONS, PREFILL_ITERATIONS, Cell, 
 from slidesparse_bench.engine_groups import by_size
 from slidesparse_bench.matrix import load_matrix
 from slidesparse_bench.records import CellRecord, CellState, RunRecord
+from slidesparse_bench.sittings import differences, sittings_of
 from slidesparse_bench.store import JOURNAL, Store, list_runs
 from slidesparse_bench.telemetry import mean_power_w
+from slidesparse_bench.wire import Metrics
 
 ARMS = {"warm": "cell", "engine": "engine", "cell": "cell", "again": "engine", "fixed": "engine"}
 """The isolation of each arm."""
 OVERRIDES = "\noverrides:"
 ITERATIONS = {Stage.PREFILL: PREFILL_ITERATIONS, Stage.DECODE: DECODE_ITERATIONS}
+"""Of the arm `fixed`."""
+OF_METHOD = {Stage.PREFILL: PREFILL_ITERATIONS, Stage.DECODE: 1}
+"""What the public scripts run, whatever the scatter."""
 
 
 def main() -> None:
-    """Run what is missing, then compare."""
+    """Run what is missing, and compare; 1 where an arm is missing still."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("matrix", type=Path)
     parser.add_argument("--work", type=Path, required=True)
@@ -48,37 +57,53 @@ def main() -> None:
     arms = options.arms.split(",")
     deadline = time.monotonic() + options.limit_s
     options.work.mkdir(parents=True, exist_ok=True)
-    for arm in ("warm", *arms):
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    missing = [arm for arm in arms if finished(options.work / arm) is None]
+    write_page(arms, options.work, options.out)
+    for arm in ["warm", *missing] if missing else []:
         run_arm(arm, options.matrix, options.work, deadline)
-    runs = {arm: store for arm in arms if (store := finished(options.work / arm))}
-    if {"engine", "cell"} <= runs.keys():
-        options.out.write_text(evidence(runs), encoding="utf-8")
+        if finished(options.work / arm) is None:
+            print(f"{arm}: not complete; give the same command again to go on", file=sys.stderr)
+            sys.exit(1)
+        write_page(arms, options.work, options.out)
+    if options.out.exists():
         print(options.out.read_text(encoding="utf-8"))
 
 
+def write_page(arms: Sequence[str], work: Path, out: Path) -> None:
+    """Of the arms that are complete, once there is something to compare."""
+    runs = {arm: store for arm in arms if (store := finished(work / arm))}
+    if {"engine", "cell"} <= runs.keys():
+        out.write_text(evidence(runs), encoding="utf-8")
+
+
 def run_arm(arm: str, matrix: Path, work: Path, deadline: float) -> None:
-    """Begin or go on with one arm; stopped at the deadline with its state saved."""
-    if finished(work / arm) or time.monotonic() > deadline:
+    """Run one arm to its end or to the deadline; a campaign that is stopped saves its state."""
+    left_s = deadline - time.monotonic()
+    if left_s <= 0:
         return
     path = work / f"{arm}.yaml"
     text, cells = matrix.read_text(encoding="utf-8"), load_matrix(matrix).cells()
-    smallest = by_size(cells)[0].id
     if arm == "fixed":
         text = with_fixed(text, {cell.stage for cell in cells})
     path.write_text(text, encoding="utf-8")
     options = ["--isolation", ARMS[arm], "--runs-dir", str(work / arm)]
-    options += ["--select", smallest] if arm == "warm" else []
-    command = [sys.executable, "-m", "slidesparse_bench", "run", str(path), *options]
-    process = subprocess.Popen(command)
+    options += ["--select", by_size(cells)[0].id] if arm == "warm" else []
+    options += [] if arm == "cell" else ["--fresh"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "slidesparse_bench", "run", str(path), *options]
+    )
     try:
-        process.wait(max(0.0, deadline - time.monotonic()) if deadline < float("inf") else None)
+        process.wait(left_s if left_s < float("inf") else None)
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGTERM)
+        pass
+    finally:
+        process.terminate()
         process.wait()
 
 
 def with_fixed(matrix: str, stages: Collection[Stage]) -> str:
-    """The matrix's text with the method's count of iterations before its other overrides."""
+    """The matrix's text with a fixed count of iterations before its other overrides."""
     fixed = OVERRIDES + "".join(
         f"\n  - {{match: '*.{stage}.*', measurement: {{fixed_iterations: {ITERATIONS[stage]}}}}}"
         for stage in sorted(stages)
@@ -114,20 +139,21 @@ def wall_s(store: Store) -> float:
                 continue
             total -= event["attempt"]["duration_s"]
         last = moment
-    return total
+    return total if began is None else total + last - began
 
 
 def _is_cut(attempt: dict[str, Any]) -> bool:
     return bool(attempt["failure"]) and attempt["failure"]["class"] == "interrupted"
 
 
-def measured_s(store: Store, *stages: Stage) -> float:
-    """Time inside the measured rounds of all cells of these stages (of all without any)."""
-    return sum(
-        cell.metrics.elapsed_time
-        for cell_id, cell in store.record.cells.items()
-        if cell.metrics and Cell.parse(cell_id).stage in (stages or Stage)
-    )
+def measured_s(store: Store, cell_ids: Iterable[str]) -> float:
+    """Time inside the measured rounds of these cells, which all have numbers."""
+    return sum(numbers_of(store)[cell_id].elapsed_time for cell_id in cell_ids)
+
+
+def numbers_of(store: Store) -> dict[str, Metrics]:
+    """Of the cells that have any."""
+    return {cell_id: cell.metrics for cell_id, cell in store.record.cells.items() if cell.metrics}
 
 
 def evidence(runs: dict[str, Store]) -> str:
@@ -136,6 +162,8 @@ def evidence(runs: dict[str, Store]) -> str:
     parts = [
         f"# {engine.plan()['name']}: isolation `engine` against `cell`",
         f"Made by `scripts/bench_isolation.py`, {engine.record.created[:16]}. {_machine(engine)}",
+        *_not_the_same(runs),
+        *_without_numbers(runs),
         *_times(runs),
         "## The same numbers",
         _differences(runs),
@@ -156,27 +184,64 @@ def _machine(store: Store) -> str:
     return f"{gpu['name']}{driver}, vLLM {vllm}, torch {versions['torch']}, slidesparse-bench {version}."
 
 
+def _not_the_same(runs: dict[str, Store]) -> list[str]:
+    """What any sitting of any arm ran on that differs from the first of `engine`."""
+    first = sittings_of(runs["engine"].environment())[0]
+    told = [
+        f"- `{arm}`, sitting {number}: {'; '.join(found)}"
+        for arm, store in runs.items()
+        for number, sitting in enumerate(sittings_of(store.environment()), 1)
+        if (found := differences(first, sitting))
+    ]
+    return ["**Not all arms ran on the same:**", "\n".join(told)] if told else []
+
+
+def _without_numbers(runs: dict[str, Store]) -> list[str]:
+    told = [
+        f"- `{arm}` {cell_id}: {cell.state}{', ' if cell.reason else ''}{cell.reason}"
+        for arm, store in runs.items()
+        for cell_id, cell in store.record.cells.items()
+        if cell.metrics is None
+    ]
+    return ["**Cells without a number:**", "\n".join(told)] if told else []
+
+
 def _times(runs: dict[str, Store]) -> list[str]:
     rows = [
-        f"| `{arm}` | {wall_s(store):.1f} | {_starts(store.record)} | {measured_s(store):.1f} |"
+        f"| `{arm}` | {wall_s(store):.1f} | {_starts(store.record)} | "
+        f"{measured_s(store, numbers_of(store)):.1f} |"
         for arm, store in runs.items()
     ]
     table = ["| arm | wall-clock s | engine starts | measured s |", "|:--|--:|--:|--:|", *rows]
     engine = runs["engine"]
     ratio = wall_s(runs["cell"]) / wall_s(engine)
-    said = [f"Wall-clock of `cell` over `engine`: **{ratio:.2f}**."]
+    said = [
+        f"Wall-clock of `cell` over `engine`: **{ratio:.2f}**. Later arms find what these have compiled."
+    ]
     if "fixed" in runs:
-        fixed = runs["fixed"]
-        each = ", ".join(
-            f"{stage} with {count} iterations {measured_s(fixed, stage) / least_s:.2f}"
-            for stage, count in ITERATIONS.items()
-            if (least_s := measured_s(engine, stage))
-        )
-        said.append(
-            "Measured time with all iterations of the method over that with the precision stop: "
-            f"**{measured_s(fixed) / measured_s(engine):.2f}** ({each})."
-        )
+        said.append(_saved(engine, runs["fixed"]))
     return ["## Time", "\n".join(table), " ".join(said)]
+
+
+def _saved(engine: Store, fixed: Store) -> str:
+    """How much longer fixed counts of iterations are measured, by the cells that both have."""
+    common = numbers_of(engine).keys() & numbers_of(fixed).keys()
+    each, method_s, engine_s = [], 0.0, 0.0
+    for stage, count in ITERATIONS.items():
+        cells = [cell_id for cell_id in common if Cell.parse(cell_id).stage is stage]
+        if not cells:
+            continue
+        fixed_s, stopped_s = measured_s(fixed, cells), measured_s(engine, cells)
+        each.append(f"{stage} with {count} iterations {fixed_s / stopped_s:.2f}")
+        method_s += fixed_s * OF_METHOD[stage] / count
+        engine_s += stopped_s
+    if not each:
+        return "`fixed` and `engine` have no cell in common."
+    counts = " and ".join(f"{count} in {stage}" for stage, count in OF_METHOD.items())
+    return (
+        f"Measured time with fixed counts over that with the precision stop: {', '.join(each)}; of all "
+        f"{len(common)} cells, with the counts of the public method ({counts}), **{method_s / engine_s:.2f}**."
+    )
 
 
 def _starts(record: RunRecord) -> int:
@@ -194,13 +259,11 @@ def _differences(runs: dict[str, Store]) -> str:
     heads = " | ".join(f"`{arm}` % off" for arm in others)
     lines = [f"| cell | `engine` tokens/s | ±% | {heads} |", "|:--|--:|--:|" + "--:|" * len(others)]
     offs: dict[str, list[float]] = {arm: [] for arm in others}
-    for cell_id, cell in runs["engine"].record.cells.items():
-        if cell.metrics is None:
-            continue
-        row = [cell_id, f"{cell.metrics.tokens_per_second:,.0f}", _interval(cell)]
+    for cell_id, numbers in numbers_of(runs["engine"]).items():
+        row = [cell_id, f"{numbers.tokens_per_second:,.0f}", _interval(numbers)]
         for arm in others:
             other = runs[arm].record.cells[cell_id].metrics
-            off = other.tokens_per_second / cell.metrics.tokens_per_second - 1 if other else None
+            off = other.tokens_per_second / numbers.tokens_per_second - 1 if other else None
             row.append("" if off is None else f"{100 * off:+.2f}")
             offs[arm] += [] if off is None else [abs(100 * off)]
         lines.append(f"| {' | '.join(row)} |")
@@ -209,6 +272,7 @@ def _differences(runs: dict[str, Store]) -> str:
         f"`{arm}`: median of the absolute differences {statistics.median(values):.2f} %, "
         f"largest {max(values):.2f} %."
         for arm, values in offs.items()
+        if values
     ]
     return "\n".join(lines) + "\n\n" + " ".join(said)
 
@@ -219,8 +283,8 @@ def _precise(record: RunRecord) -> str:
     return f"{reached} of {len(numbers)} intervals of `engine` are within the precision asked for."
 
 
-def _interval(cell: CellRecord) -> str:
-    times = cell.metrics.step_time_ms if cell.metrics else None
+def _interval(numbers: Metrics) -> str:
+    times = numbers.step_time_ms
     if times is None or times.ci95_half_width is None:
         return ""
     return f"{100 * times.ci95_half_width / times.mean:.2f}"

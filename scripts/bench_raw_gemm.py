@@ -52,6 +52,7 @@ TRIALS, BEST = 3, 3
 RESTED_ROUNDS = 15
 LOADED_ROUNDS, LOADED_S, LEAD_IN = 2, 0.4, 3
 """Turns under load, of so many seconds each, whose second halves count; so many more go before."""
+NOT_COMPLETE = "Not complete"
 OURS, MOST_ALGORITHMS = -1, 64
 """Our call among the numbers of algorithms, and how many of those are asked for."""
 ASKED = 1.05
@@ -224,13 +225,19 @@ def replays_ms(graphs: list[torch.cuda.CUDAGraph]) -> list[float]:
 def pages(model: str, sizes: list[int]) -> Iterator[str]:
     """The table after every row."""
     rows: list[Compared] = []
+    count = (
+        len(find_architecture(model).layer_linears)
+        * len(Quantization)
+        * len(SPARSITIES)
+        * len(sizes)
+    )
     for row in compared(model, sizes):
         rows.append(row)
-        yield page(model, rows)
+        yield page(model, rows, missing=count - len(rows))
 
 
-def page(model: str, rows: list[Compared]) -> str:
-    """The table, and the worst of it."""
+def page(model: str, rows: list[Compared], *, missing: int) -> str:
+    """The table, and the worst of it; whether GEMMs are `missing` from it still."""
     device, version = torch.cuda.get_device_name(), torch.__version__
     facts = (
         f"{device}, torch {version}; graphs of {CALLS} calls each, in turn. Rested: medians of "
@@ -247,6 +254,7 @@ def page(model: str, rows: list[Compared]) -> str:
         facts,
         "",
         f"Asked for: at most {ASKED:.2f}.",
+        *([f"{NOT_COMPLETE}: {missing} GEMMs are missing."] if missing else []),
         "",
         told("Rested", {str(row): row.rested.ratio for row in rows}),
         told("Under load", {str(row): row.loaded.ratio for row in rows}),

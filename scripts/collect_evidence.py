@@ -81,8 +81,10 @@ def main() -> None:
 
 
 def copy_files(work: Path, target: Path) -> None:
-    """Everything that people read, and the raw numbers behind it."""
+    """Everything that people read, and the raw numbers behind it, of the steps that ended."""
     for name in ("gemm", "shapes"):
+        if not has_ended(work, name):
+            continue
         for file in [*(work / name).glob("gemm.csv"), *(work / name).glob("gemm.md")]:
             (target / name).mkdir(exist_ok=True)
             shutil.copy(file, target / name / file.name)
@@ -90,7 +92,13 @@ def copy_files(work: Path, target: Path) -> None:
             shutil.copytree(work / name / "plots", target / name / "plots", dirs_exist_ok=True)
     for pages in ("tokens-*.md", "raw.md", "activation.md", "qkv.md", "memory.md"):
         for file in work.glob(pages):
-            shutil.copy(file, target / file.name)
+            if has_ended(work, file.stem):
+                shutil.copy(file, target / file.name)
+
+
+def has_ended(work: Path, step: str) -> bool:
+    """What is there of a step that was stopped is half of it."""
+    return (work / f"{step}.exit").exists()
 
 
 def newest_run(runs: Path) -> Store | None:
@@ -237,6 +245,8 @@ def claim_of_page(asked: str, path: Path, judge: Judge | None) -> Claim:
 
 
 def judge_raw(condition: str, page: str) -> tuple[str, bool]:
+    if "Not complete" in page:
+        raise ValueError
     line = rf"^- {condition}: (\d+) of (\d+) are within it; worst ([\d.]+)"
     within, total, worst = re.findall(line, page, re.MULTILINE)[0]
     return f"{within} of {total}; worst {worst}", within == total

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 
+import psutil
 import pytest
 from gemm_builders import build_numbers, build_result, build_row, build_task
 from script_files import load_script
@@ -60,6 +62,16 @@ def test_a_step_that_is_stopped_has_no_mark(runner):
     assert runner("--only", "endless", "--limit-s", "0.5") == {}
 
 
+def test_what_a_stopped_step_had_started_is_gone_as_well(tmp_path):
+    script = load_script("backend_evidence")
+    step = script.Step("x", ["sh", "-c", "sleep 600 & echo $! > {work}/pid; wait"])
+    script.Lane("0", os.sched_getaffinity(0), tmp_path, time.monotonic() + 1.0).do(step)
+    deadline = time.monotonic() + 5
+    while psutil.pid_exists(int((tmp_path / "pid").read_text())):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_an_unknown_step_is_refused_by_name(runner, capsys):
     with pytest.raises(SystemExit):
         runner("--only", "gem")
@@ -91,11 +103,13 @@ def collected(tmp_path, monkeypatch):
     """Writes the page about a folder with these rows of `slidesparse gemm`; returns its lines."""
     script = load_script("collect_evidence")
 
-    def collect(rows, name="work"):
+    def collect(rows, name="work", *, ended=True):
         work, out = tmp_path / name, tmp_path / "out"
         (work / "gemm").mkdir(parents=True)
         if rows:
             write_all(build_result(rows), work / "gemm")
+        if ended:
+            (work / "gemm.exit").touch()
         arguments = ["--work", str(work), "--out", str(out), "--reports", str(tmp_path)]
         monkeypatch.setattr("sys.argv", ["x", *arguments])
         script.main()
@@ -134,6 +148,12 @@ def test_what_a_later_collection_lacks_stays(collected):
     assert collected([], name="empty") == first
 
 
+def test_half_a_step_is_no_evidence(collected):
+    first = collected([build_row(task=build_task("cusparselt", "2:8"), error=0.0)])
+    half = [Row(build_task("cusparselt", "2:8"), RowState.FAILED, "stopped")]
+    assert collected(half, name="half", ended=False) == first
+
+
 def tokens_page(prepared, untied, loaded):
     return "\n".join(
         [
@@ -169,3 +189,5 @@ def test_raw_calls_are_judged_by_the_condition_that_is_asked_about():
     judge = load_script("collect_evidence").judge_raw
     assert judge("Rested", page) == ("47 of 48; worst 1.063", False)
     assert judge("Under load", page) == ("48 of 48; worst 1.040", True)
+    with pytest.raises(ValueError):
+        judge("Under load", f"Not complete: 1 GEMMs are missing.\n{page}")

@@ -46,6 +46,14 @@ def test_algorithms_that_do_not_suit_are_passed_over_and_a_full_device_is_not(sc
         script.algorithms_of(full)
 
 
+def test_a_page_that_still_grows_says_so(script, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "GPU")
+    pair = script.Pair(1.0, 1.0, 8, 8)
+    row = script.Compared("qkv_proj", script.Quantization.INT8, script.Sparsity(4), 512, pair, pair)
+    assert "Not complete: 7 GEMMs" in script.page("x", [row], missing=7)
+    assert "Not complete" not in script.page("x", [row], missing=0)
+
+
 def test_the_worst_ratio_is_named(script):
     told = script.told("Rested", {"qkv_proj": 1.01, "o_proj": 1.063, "down_proj": 0.99})
     assert told == "- Rested: 2 of 3 are within it; worst 1.063 (o_proj)"

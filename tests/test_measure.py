@@ -418,6 +418,14 @@ def test_a_slow_host_is_looked_for_however_little_precision_is_asked():
     assert done.slow_rounds == measure.MOST_SLOW_ROUNDS
 
 
+def test_a_slow_host_is_not_waited_for_longer_than_the_measurement_is_worth():
+    times_ms = itertools.repeat(0.6e3 * measure.MOST_SLOW_S / PREFILL.workload.min_iterations)
+    done = measure.measure(
+        ScriptedEngine(PREFILL, times_ms), PREFILL, at_once(), ChangingHost(1.9), iteration_s=1.0
+    )
+    assert done.slow_rounds == 2
+
+
 class WaitingEngine(ScriptedEngine):
     """Its host waits for the device in this share of every step."""
 

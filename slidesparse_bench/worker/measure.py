@@ -21,8 +21,9 @@ STEADY = 0.05
 FEWEST_SAMPLES = 3
 WARM_SHARE = 0.1
 """How much of `min_warmup_s` a cell needs that follows another: the device has not been idle."""
-MOST_SLOW_ROUNDS = 5
-"""How many rounds of a cell may be run again because the host was slow; then all count, marked."""
+MOST_SLOW_ROUNDS, MOST_SLOW_S = 5, 30.0
+"""How many rounds of a cell may be run again because the host was slow, and for how long altogether;
+then all count, marked."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ class _Series:
         self._precision = precision
         self._harmless = 0.0  # up to this slowdown a slow host was seen not to matter
         self.rounds: list[Round] = []
-        self.slow_rounds = 0
+        self.slow_rounds, self._slow_s = 0, 0.0
 
     def run(self, iterations: int) -> None:
         """Add one round, the first that the host did not slow down as far as can be told.
@@ -148,13 +149,17 @@ class _Series:
         much slower in one of them, tell that this cell does not feel it: then they count as well.
         """
         done = self._round(iterations)
-        while self._may_be_slowed(done) and self.slow_rounds < MOST_SLOW_ROUNDS:
+        while self._may_be_slowed(done) and self._may_run_again():
             self.slow_rounds += 1
+            self._slow_s += done.elapsed_s
             before = done
             self._host.settle()
             done = self._round(iterations)
             self._compare(before, done)
         self.rounds.append(done)
+
+    def _may_run_again(self) -> bool:
+        return self.slow_rounds < MOST_SLOW_ROUNDS and self._slow_s < MOST_SLOW_S
 
     def _compare(self, one: Round, other: Round) -> None:
         slowdowns = sorted(each.host_slowdown or 1.0 for each in (one, other))
