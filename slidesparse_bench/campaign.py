@@ -24,13 +24,19 @@ from slidesparse_bench.errors import DISK_FULL, HarnessVerdict
 from slidesparse_bench.executors import Executor, Order
 from slidesparse_bench.failures import classify
 from slidesparse_bench.feasibility import DEFAULT_UTILIZATION
-from slidesparse_bench.lane import ENDS_RUN, WILL_BE_TRIED_AGAIN, Lane
+from slidesparse_bench.lane import ENDS_RUN, Lane
 from slidesparse_bench.matrix import Matrix
 from slidesparse_bench.models import materialize
 from slidesparse_bench.plan import PlannedCell, Sources, engine_groups, will_run
 from slidesparse_bench.plan import engine_args as planned_args
 from slidesparse_bench.provenance import with_engine
-from slidesparse_bench.records import Attempt, CellState, Evidence, RunState
+from slidesparse_bench.records import (
+    WILL_BE_TRIED_AGAIN,
+    Attempt,
+    CellState,
+    Evidence,
+    RunState,
+)
 from slidesparse_bench.roofline import Peaks
 from slidesparse_bench.store import Store, now
 from slidesparse_bench.telemetry import Sample

@@ -12,7 +12,7 @@ from slidesparse_bench.device import Device
 from slidesparse_bench.device_lock import alone_on
 from slidesparse_bench.engine_groups import halves
 from slidesparse_bench.engine_run import EngineRun, Served, Try
-from slidesparse_bench.records import CellState, Failure, Verdict
+from slidesparse_bench.records import WILL_BE_TRIED_AGAIN, CellState, Failure, Verdict
 from slidesparse_bench.retry import Decision, decide
 from slidesparse_bench.wire import Phase
 from slidesparse_bench.work import Work
@@ -20,7 +20,6 @@ from slidesparse_bench.work import Work
 if TYPE_CHECKING:
     from slidesparse_bench.campaign import Campaign
 
-WILL_BE_TRIED_AGAIN = "stopped before its end; will be tried again"
 IN_ITS_OWN = "after a failure in a shared engine, in a process of its own"
 MEASURED_AGAIN = "measured again, as something disturbed the measurement before"
 ENDS_LANE = frozenset({"gpu_lost"})

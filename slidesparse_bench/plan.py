@@ -63,6 +63,7 @@ class Plan:
 
     name: str
     matrix_path: str
+    matrix_folder: str
     matrix_sha256: str
     engine: str
     device: DeviceFacts
@@ -98,6 +99,7 @@ def make_plan(
     plan = Plan(
         name=matrix.name,
         matrix_path=str(matrix.path),
+        matrix_folder=str(matrix.folder),
         matrix_sha256=matrix.sha256,
         engine=matrix.engine,
         device=device,

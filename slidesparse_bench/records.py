@@ -13,6 +13,9 @@ from typing import Any
 from slidesparse_bench.trials import combined
 from slidesparse_bench.wire import SCHEMA_VERSION, Metrics, decode, encode
 
+WILL_BE_TRIED_AGAIN = "stopped before its end; will be tried again"
+"""The reason of a cell whose attempt nobody saw to its end."""
+
 
 class CellState(StrEnum):
     PENDING = "pending"

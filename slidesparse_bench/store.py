@@ -22,7 +22,9 @@ from typing import IO, Any
 
 from slidesparse_bench.errors import FormatError, NewerFormat, RunLocked, RunNotFound
 from slidesparse_bench.records import (
+    WILL_BE_TRIED_AGAIN,
     CellRecord,
+    CellState,
     RunRecord,
     RunState,
     run_from_status,
@@ -104,7 +106,8 @@ class Store:
     def open(cls, folder: Path) -> Store:
         """Load a run; the journal wins over `status.json`, which may be torn or missing.
 
-        A run whose process was killed says that it is running for ever; here it is interrupted.
+        A run whose process was killed says for ever that it is running, and so do its cells; here it
+        is interrupted, and they are pending.
 
         Raises:
             FormatError: neither tells anything, or a newer version wrote them.
@@ -112,6 +115,9 @@ class Store:
         record = load_record(folder)
         if record.state is RunState.RUNNING and not _is_held(folder / _LOCK):
             record = _interrupted(load_record(folder))  # it may have come to its end just now
+            for cell in record.cells.values():
+                if cell.state is CellState.RUNNING:
+                    cell.state, cell.reason = CellState.PENDING, WILL_BE_TRIED_AGAIN
         return cls(folder, record)
 
     def append(self, event: dict[str, Any]) -> None:
@@ -358,6 +364,19 @@ def list_runs(runs: Path) -> list[Path]:
         if _RUN_NAME.fullmatch(path.parent.name) and not path.parent.name.startswith(".")
     ]
     return sorted(folders, key=lambda folder: (folder.name[-15:], folder.name))
+
+
+def models_folder(matrix_path: Path) -> Path | None:
+    """Where relative model paths of a run's own copy of its matrix start; None of any other file."""
+    if not is_of_run(matrix_path):
+        return None
+    folder = read_json(matrix_path.with_name(PLAN)).get("matrix_folder")
+    return Path(folder) if folder else None
+
+
+def is_of_run(matrix_path: Path) -> bool:
+    """Whether this is the copy of a matrix that a run has."""
+    return matrix_path.name == MATRIX and matrix_path.with_name(PLAN).exists()
 
 
 @contextlib.contextmanager

@@ -281,6 +281,11 @@ BAD = {
         with_engine_args("gpu_memory_utilization: §'0.8'"),
         "gpu_memory_utilization must be above 0",
     ),
+    "a length for vLLM to find": (
+        with_engine_args("max_model_len: §auto"),
+        "max_model_len must be a whole number from 1, not 'auto'",
+    ),
+    "a count in a list": (with_engine_args("max_num_seqs: §[1]"), "must be a whole number from 1"),
     "no GPU": (with_engine_args("tensor_parallel_size: §0"), "must be a whole number from 1"),
     "yes for true": (with_engine_args("enforce_eager: §yes"), "write true"),
     "nested yes for true": (with_engine_args("a: {b: [§off]}"), "write false"),

@@ -732,3 +732,10 @@ def test_failed_cells_of_the_public_runs_get_the_cause_found_by_hand():
 def test_failure_survives_json():
     failure = classify(engine_death(KV_TOO_SMALL), exit_code=1)
     assert decode(Failure, json.loads(json.dumps(encode(failure)))) == failure
+
+
+def test_a_line_of_ours_is_no_cause():
+    failure = classify(["loading", "slidesparse measures x, attempt 2"], exit_code=7)
+    assert failure.failure_class == "unknown"
+    assert failure.root_cause == "The process ended with exit code 7."
+    assert failure.evidence.line is None

@@ -85,3 +85,13 @@ def test_a_matrix_that_is_no_text_any_more_is_shown_as_far_as_it_is(folders, cap
 def test_what_is_offered_is_what_there_is():
     assert list(LANGUAGES) == ["en", "zh"]
     assert FORMATS == ("md", "html")
+
+
+@pytest.mark.parametrize(("inside", "name"), [(".", "."), ("cells", "..")])
+def test_a_run_that_is_named_by_a_relative_path_has_its_report_under_its_own_name(
+    folders, monkeypatch, inside, name
+):
+    (folders["runs_dir"] / RUN / "cells").mkdir(exist_ok=True)
+    monkeypatch.chdir(folders["runs_dir"] / RUN / inside)
+    command.report(run_name=name, **folders)
+    assert (folders["reports_dir"] / RUN / "report.md").is_file()

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slidesparse_bench.errors import NewerFormat, RunLocked, RunNotFound
-from slidesparse_bench.records import CellState, RunState, status_json
+from slidesparse_bench.records import WILL_BE_TRIED_AGAIN, CellState, RunState, status_json
 from slidesparse_bench.store import (
     ENVIRONMENT,
     JOURNAL,
@@ -303,3 +303,14 @@ def run_trial(store, trial, again="", **metrics):
     attempt = build_attempt(store.next_attempt(A), trial=trial, metrics=build_metrics(A, **metrics))
     store.append({"event": "attempt_started", "cell": A, "attempt": attempt})
     store.append({"event": "attempt_ended", "cell": A, "attempt": attempt, "again": again})
+
+
+def test_a_cell_that_nobody_works_on_any_more_is_not_running(tmp_path):
+    store = a_store(tmp_path)
+    cell_id = next(iter(store.record.cells))
+    store.append({"event": "run_state", "state": "running"})
+    store.append({"event": "cell_state", "cell": cell_id, "state": "running", "reason": ""})
+    with store.locked():
+        assert store.record.cells[cell_id].state is CellState.RUNNING  # who goes on closes it
+    found = Store.open(store.folder).record.cells[cell_id]
+    assert (found.state, found.reason) == (CellState.PENDING, WILL_BE_TRIED_AGAIN)

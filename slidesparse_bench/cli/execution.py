@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from slidesparse_bench.campaign import Campaign
-from slidesparse_bench.cli.output import console, print_json
+from slidesparse_bench.cli.output import RUNS, console, print_json
 from slidesparse_bench.cli.progress import LiveProgress, PlainProgress
 from slidesparse_bench.device import Device, find_devices
 from slidesparse_bench.errors import ExitCode, UsageError
@@ -51,11 +52,13 @@ def execute(
     judged: Sequence[str],
     devices: list[Device],
     changes: dict[str, Any],
+    going_on: str,
     json_mode: bool,
 ) -> ExitCode:
     """Run the cells of a plan in a locked run and say how it went.
 
-    `plan` is the part of the run's plan that is to be done; `judged` are the cells that the exit code speaks of: on resuming, those done earlier as well.
+    `plan` is the part of the run's plan that is to be done; `judged` are the cells that the exit
+    code speaks of: on resuming, those done earlier as well. `going_on` tells who interrupts it how.
     """
     out = console(json_mode=json_mode)
     executor = LocalExecutor(devices)
@@ -89,7 +92,7 @@ def execute(
     if campaign.paused_because:
         code = code or ExitCode.SOME_FAILED
         out.print(f"The run paused: {campaign.paused_because}.", markup=False)
-    _finish(out, store, code, json_mode=json_mode)
+    _finish(out, store, code, going_on, json_mode=json_mode)
     return code
 
 
@@ -150,15 +153,15 @@ def code_of_signal(number: int) -> ExitCode:
     return ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED
 
 
-def _finish(out: Console, store: Store, code: ExitCode, *, json_mode: bool) -> None:
+def _finish(out: Console, store: Store, code: ExitCode, going_on: str, *, json_mode: bool) -> None:
     counts = ", ".join(f"{n} {state}" for state, n in store.record.counts.items() if n)
     out.print(f"{store.record.run_id}: {counts}", markup=False)
     if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
-        out.print(
-            "Interrupted; the state is saved. Run the matrix again to go on, without --fresh."
-        )
+        out.print(f"Interrupted; the state is saved. {going_on}", markup=False)
     else:
-        out.print(f"Report: slidesparse report {store.record.run_id}", markup=False)
+        in_runs = store.folder == RUNS / store.record.run_id
+        named = store.record.run_id if in_runs else shlex.quote(str(store.folder))
+        out.print(f"Report: slidesparse report {named}", markup=False)
     if json_mode:
         print_outcome(store, code)
 

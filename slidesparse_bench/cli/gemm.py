@@ -47,7 +47,7 @@ from slidesparse_bench.matrix import load_matrix
 from slidesparse_bench.models import BUILTIN_NAMES
 from slidesparse_bench.provenance import sitting
 from slidesparse_bench.report.table import Table
-from slidesparse_bench.store import now
+from slidesparse_bench.store import models_folder, now
 
 LARGEST = 2**24
 """Of m and square sizes: beyond it is a slip of the key."""
@@ -138,7 +138,7 @@ def gemm(
                 "-m": m,
             }
         )
-        matrix = load_matrix(matrix_path)
+        matrix = load_matrix(matrix_path, folder=models_folder(matrix_path))
         asked, matrix_seed = asked_of_matrix(matrix, squares), matrix.seed
     else:
         asked = _asked(model, quantization, backend, sparsity, _sizes("-m", m), squares)

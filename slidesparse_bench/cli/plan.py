@@ -19,6 +19,7 @@ from slidesparse_bench.errors import UsageError
 from slidesparse_bench.feasibility import FitVerdict, find_device
 from slidesparse_bench.matrix import Matrix, load_matrix
 from slidesparse_bench.plan import Plan, PlannedCell, make_plan
+from slidesparse_bench.store import models_folder
 from slidesparse_bench.units import GIB, format_duration
 
 STYLES = {
@@ -60,7 +61,7 @@ def plan(
     - `slidesparse plan matrices/rtx4090.yaml --gpu "NVIDIA GeForce RTX 4090"`
     - `slidesparse plan my.yaml --gpu-memory-gib 24 --compute-capability 8.9 --json`
     """
-    matrix = load_matrix(matrix_path)
+    matrix = load_matrix(matrix_path, folder=models_folder(matrix_path))
     device = _device(matrix, gpu, gpu_memory_gib, compute_capability)
     if gpu_memory_utilization is not None and not 0 < gpu_memory_utilization <= 1:
         raise UsageError(

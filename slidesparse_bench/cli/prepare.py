@@ -20,6 +20,7 @@ from slidesparse_bench.errors import ConversionFailed, ExitCode, SlideSparseErro
 from slidesparse_bench.matrix import Matrix, load_matrix
 from slidesparse_bench.models import Action, Prepared, prepare
 from slidesparse_bench.models.checkpoint import conversion_request, find_source
+from slidesparse_bench.store import models_folder
 from slidesparse_bench.wire import SCHEMA_VERSION
 
 
@@ -60,7 +61,8 @@ def prepare_models(
     """
     console_out = console(json_mode=json_mode)
     if matrix_path is not None and model is None and sparsity is None:
-        code = _prepare_matrix(load_matrix(matrix_path), out_folder, console_out, force, json_mode)
+        matrix = load_matrix(matrix_path, folder=models_folder(matrix_path))
+        code = _prepare_matrix(matrix, out_folder, console_out, force, json_mode)
     elif matrix_path is None and model and sparsity and out_folder:
         code = _prepare_one(model, sparsity, out_folder, console_out, force, json_mode)
     else:

@@ -49,7 +49,7 @@ def report(
     wanted = _formats(formats)
     folder = find_run(runs_dir, run_name)
     inputs = report_inputs(Store.open(folder), _read_notes(notes))
-    files = write_report(inputs, reports_dir / folder.name, lang=lang, formats=wanted)
+    files = write_report(inputs, reports_dir / folder.resolve().name, lang=lang, formats=wanted)
     if json_mode:
         print_json({"schema_version": SCHEMA_VERSION, "files": [str(path) for path in files]})
         return

@@ -14,13 +14,13 @@ from slidesparse_bench.cli.execution import (
     print_outcome,
 )
 from slidesparse_bench.cli.output import RUNS, Json, RunName, RunsDir, console
-from slidesparse_bench.cli.run import check_same_device, select_cells
+from slidesparse_bench.cli.run import check_goes_on, select_cells
 from slidesparse_bench.errors import ExitCode, UsageError
 from slidesparse_bench.failures import CLASSES
 from slidesparse_bench.matrix import Matrix, load_matrix_text, refusal, resolve
 from slidesparse_bench.plan import make_plan, selected
 from slidesparse_bench.records import CellState, RunRecord
-from slidesparse_bench.store import MATRIX, Store, find_run
+from slidesparse_bench.store import MATRIX, Store, find_run, models_folder
 
 
 def retry(
@@ -62,7 +62,7 @@ def retry(
         devices = campaign_devices(matrix, gpus)
         # What failed is tried in processes of their own.
         plan = make_plan(matrix, devices[0].facts, isolation="cell", lanes=len(devices))
-        check_same_device(store, plan.device)
+        check_goes_on(store, matrix, plan)
         candidates = failed_cells(store.record, wanted)
         if not candidates:
             console(json_mode=json_mode).print(_nothing_to_retry(store, wanted), markup=False)
@@ -78,6 +78,7 @@ def retry(
             judged=chosen,
             devices=devices,
             changes=changes,
+            going_on="Give the same command again to go on.",
             json_mode=json_mode,
         )
     raise typer.Exit(code)
@@ -143,8 +144,9 @@ def _nothing_to_retry(store: Store, wanted: set[str] | None) -> str:
 
 def _matrix_of(store: Store) -> Matrix:
     """The run's own copy of its matrix; relative model paths keep their meaning."""
-    text = (store.folder / MATRIX).read_text(encoding="utf-8")
-    return load_matrix_text(text, Path(store.plan()["matrix_path"]))
+    path = store.folder / MATRIX
+    text = path.read_text(encoding="utf-8")
+    return load_matrix_text(text, Path(store.plan()["matrix_path"]), folder=models_folder(path))
 
 
 def register(app: typer.Typer) -> None:

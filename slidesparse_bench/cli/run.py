@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from slidesparse_bench.backends import DeviceFacts
 from slidesparse_bench.cell import Cell
 from slidesparse_bench.cli.execution import begin_sitting, campaign_devices, execute
 from slidesparse_bench.cli.output import RUNS, Json, RunsDir, console
@@ -19,7 +18,7 @@ from slidesparse_bench.matrix import Matrix, load_matrix, nearest_id, select
 from slidesparse_bench.peaks import peaks_for
 from slidesparse_bench.plan import Plan, make_plan, selected
 from slidesparse_bench.provenance import environment
-from slidesparse_bench.store import Store, find_unfinished, starting
+from slidesparse_bench.store import Store, find_unfinished, is_of_run, models_folder, starting
 from slidesparse_bench.wire import encode
 
 Isolation = Literal["cell", "engine"]
@@ -64,13 +63,15 @@ def run(
     **Exit codes**: 0 all passed or skipped, 1 some failed, 2 bad matrix, 3 nothing could run,
     130/143 interrupted, state saved.
     """
-    matrix = load_matrix(matrix_path)
+    matrix = load_matrix(matrix_path, folder=models_folder(matrix_path))
     devices = campaign_devices(matrix, gpus)
     plan = make_plan(matrix, devices[0].facts, isolation=isolation, lanes=len(devices))
     chosen = select_cells([cell.id for cell in plan.cells], globs or [])
     if dry_run:
         show_plan(selected(plan, matrix, chosen), json_mode=json_mode)
         return
+    if runs_dir == RUNS and is_of_run(matrix_path):
+        runs_dir = matrix_path.parent.parent  # the run that this copy belongs to is there
     with contextlib.ExitStack() as held:
         with starting(runs_dir):
             store, is_new = _open_or_create(matrix, plan, runs_dir, fresh=fresh)
@@ -86,6 +87,7 @@ def run(
             judged=chosen,
             devices=devices,
             changes={},
+            going_on="Run the matrix again to go on, without --fresh.",
             json_mode=json_mode,
         )
     raise typer.Exit(code)
@@ -107,18 +109,28 @@ def select_cells(cell_ids: Sequence[str], globs: Sequence[str]) -> list[str]:
     return [cell.id for cell in (select(cells, globs) if globs else cells)]
 
 
-def check_same_device(store: Store, device: DeviceFacts) -> None:
-    """A run belongs to one kind of device: its numbers must compare.
+def check_goes_on(store: Store, matrix: Matrix, plan: Plan) -> None:
+    """A run belongs to one kind of device and has one model of a name: its numbers must compare.
 
     Raises:
-        UsageError: the run was started on another one.
+        UsageError: the run was started on another device, or with another model.
     """
-    started_on = store.plan()["device"]["name"]
-    if started_on != device.name:
+    begun = store.plan()
+    started_on = begun["device"]["name"]
+    if started_on != plan.device.name:
         raise UsageError(
-            f"run {store.folder.name} was started on {started_on}, this is {device.name}; "
+            f"run {store.folder.name} was started on {started_on}, this is {plan.device.name}; "
             "go on there, or start another run here with --fresh"
         )
+    for name, config in (begun.get("model_configs") or {}).items():
+        path, now = matrix.model(name).path, plan.model_configs.get(name)
+        if now != config and (now or path):
+            found = "with another config.json than is" if now else "whose config.json is not"
+            raise UsageError(
+                f"run {store.folder.name} was started with a model {name} {found} in "
+                f"{path or 'the cache'} now; bring it back to go on, or start another run of the "
+                "matrix with --fresh"
+            )
 
 
 def _open_or_create(
@@ -128,7 +140,7 @@ def _open_or_create(
     unfinished = None if fresh else find_unfinished(runs_dir, matrix.sha256)
     if unfinished is not None:
         store = Store.open(unfinished)
-        check_same_device(store, plan.device)
+        check_goes_on(store, matrix, plan)
         return store, False
     created = Store.create(
         runs_dir,

@@ -20,7 +20,7 @@ from slidesparse_bench.failures.log import Line
 from slidesparse_bench.failures.scan import Finding, Scan, scan_log
 from slidesparse_bench.records import Evidence, Failure
 from slidesparse_bench.units import GIB, format_gib
-from slidesparse_bench.wire import WorkerError
+from slidesparse_bench.wire import MEASURES, WorkerError
 
 EMPTY_LOG = "(the log is empty)"
 
@@ -123,7 +123,10 @@ def _by_ending(scan: Scan, outcome: Outcome, file: str) -> Failure:
     failure_class = class_of_ending(outcome) or "unknown"
     line = scan.last_error or scan.last if failure_class == "unknown" else scan.last
     facts = {"phase": outcome.phase} if outcome.phase else {}
-    return _failure(failure_class, line, facts, ending_sentence(failure_class, outcome), file)
+    ending = ending_sentence(failure_class, outcome)
+    if line is not None and line.raw.startswith(MEASURES):  # ours, and nothing came after it
+        line = Line(0, ending)
+    return _failure(failure_class, line, facts, ending, file)
 
 
 def _explained(finding: Finding, scan: Scan, file: str, known: Mapping[str, Any]) -> Failure:

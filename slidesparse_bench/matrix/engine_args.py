@@ -24,6 +24,14 @@ OWNED = {
 """Arguments that a matrix must not set, and who decides them."""
 
 CHECKED = ("gpu_memory_utilization", "tensor_parallel_size")
+COUNTS = (
+    "max_model_len",
+    "max_num_seqs",
+    "max_num_batched_tokens",
+    "block_size",
+    "kv_cache_memory_bytes",
+)
+"""What the memory model calculates with: vLLM's `auto` and `32k` would have to mean the same there."""
 _SPELLING = 0.85
 """How similar a name is to be a misspelling; `data_parallel_size`, another argument, is at 0.79."""
 
@@ -36,6 +44,9 @@ def refusal(name: str, value: Any) -> str:
         advice = name.lstrip("-").replace("-", "_")
         hint = f"; write {advice}" if advice.isidentifier() else ""
         return f"'{name}' is not the name of an engine argument{hint}"
+    if name in COUNTS:
+        allowed = value is None or (type(value) is int and value >= 1)
+        return "" if allowed else f"{name} must be a whole number from 1, not {seen(value)}"
     if name not in CHECKED:
         return _misspelling(name)
     if name == "gpu_memory_utilization":

@@ -199,6 +199,11 @@ class Matrix(Axes):
         return self._path
 
     @property
+    def folder(self) -> Path:
+        """Where relative model paths start."""
+        return self._folder.absolute()
+
+    @property
     def text(self) -> str:
         """The file, character by character."""
         return self._text

@@ -88,7 +88,8 @@ class CellView:
         if self.state is CellState.PASSED:
             return ""
         root_cause = self.failure.root_cause if self.failure else ""
-        return self.record.reason or root_cause or str(self.planned.get("reason") or "")
+        planned = self.planned.get("reason") if self.state is CellState.SKIPPED else None
+        return self.record.reason or root_cause or str(planned or "")
 
     def reason_text(self, limit: int) -> Text:
         """The first `limit` characters of it. Of a failed cell it is a line of a log: data."""

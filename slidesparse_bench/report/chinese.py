@@ -1260,8 +1260,8 @@ SENTENCES = {
         "其中 {cells} 个运行时没有对应其 M 的 CUDA graph：可在 `engine_args` 的 `compilation_config` 中"
         "用 `cudagraph_capture_sizes` 要求录制。"
     ),
-    "{cells} did not finish: `slidesparse run {folder}/matrix.yaml` resumes this run.": (
-        "{cells}未完成：`slidesparse run {folder}/matrix.yaml` 可继续本次运行。"
+    "{cells} did not finish: `slidesparse run {matrix}` resumes this run.": (
+        "{cells}未完成：`slidesparse run {matrix}` 可继续本次运行。"
     ),
     "{cells} did not fit by the plan's estimate: `infeasible: try` in the matrix starts such "
     "cells all the same.": (

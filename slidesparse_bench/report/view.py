@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -61,6 +62,12 @@ class RunView:
 
     def in_state(self, *states: CellState) -> list[CellView]:
         return [view for view in self.cells if view.state in states]
+
+    @property
+    def named(self) -> str:
+        """How commands are told which run it is: its name, or where it is if that is not `runs/`."""
+        name = self.inputs.run_folder.name
+        return name if self.folder == f"runs/{name}" else shlex.quote(self.folder)
 
     @property
     def folder(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 
 from slidesparse_bench.records import CellState
@@ -49,14 +50,14 @@ def _reproduction(view: RunView) -> list[Block]:
 
 
 def _commands(view: RunView) -> list[str]:
-    run = view.folder
-    commands = [f"slidesparse run {run}/matrix.yaml --fresh    # the whole matrix, as a new run"]
+    run = shlex.quote(f"{view.folder}/matrix.yaml")
+    commands = [f"slidesparse run {run} --fresh    # the whole matrix, as a new run"]
     if view.cells:
         example = next(iter(view.in_state(CellState.FAILED)), view.cells[0]).id
-        commands.append(f"slidesparse run {run}/matrix.yaml --fresh --select '{example}'")
+        commands.append(f"slidesparse run {run} --fresh --select '{example}'")
     if view.in_state(CellState.FAILED) and not view.imported:
-        commands.append(f"slidesparse retry {view.inputs.run_folder.name} --failed")
-    commands.append(f"slidesparse report {view.inputs.run_folder.name}    # this report")
+        commands.append(f"slidesparse retry {view.named} --failed")
+    commands.append(f"slidesparse report {view.named}    # this report")
     return commands
 
 

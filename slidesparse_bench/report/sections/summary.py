@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import statistics
 from collections import Counter
 from collections.abc import Iterator
@@ -306,11 +307,11 @@ def _next_steps(view: RunView) -> list[Block]:
 
 def _steps(view: RunView) -> Iterator[Text]:
     waiting = view.in_state(CellState.PENDING, CellState.RUNNING)
-    if waiting:
+    if waiting and view.run.state is not RunState.RUNNING:
         yield say(
-            "{cells} did not finish: `slidesparse run {folder}/matrix.yaml` resumes this run.",
+            "{cells} did not finish: `slidesparse run {matrix}` resumes this run.",
             cells=counted(len(waiting), "cell"),
-            folder=view.folder,
+            matrix=shlex.quote(f"{view.folder}/matrix.yaml"),
         )
     skipped = view.in_state(CellState.SKIPPED)
     refused = [v for v in skipped if v.planned.get("verdict") == FitVerdict.DOES_NOT_FIT]
@@ -329,7 +330,7 @@ def _steps(view: RunView) -> Iterator[Text]:
             "{cells} failed in a way that another attempt may mend: "
             "`slidesparse retry {run} --failed`.",
             cells=counted(len(retryable), "cell"),
-            run=view.inputs.run_folder.name,
+            run=view.named,
         )
 
 
