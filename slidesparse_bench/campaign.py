@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -72,7 +72,8 @@ class Campaign:
     """One execution of (a selection of) a plan.
 
     `isolation` is `engine` or `cell`; `changes` are engine arguments set from the command line
-    (`retry --set`); `peaks` are the rates of the devices, where they are known.
+    (`retry --set`); `peaks` are the rates of the devices, where they are known. `before_end` is
+    called before the run goes on record as ended: what must not be lacking then.
     """
 
     store: Store
@@ -84,6 +85,7 @@ class Campaign:
     isolation: str = "engine"
     changes: dict[str, Any] = field(default_factory=dict)
     peaks: Peaks | None = None
+    before_end: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         self._sources = Sources(self.matrix)
@@ -112,6 +114,7 @@ class Campaign:
         finished = not errors and all(cell.state.is_done for cell in cells)
         state = RunState.FINISHED if finished else RunState.INTERRUPTED
         try:
+            self.before_end()
             self.store.append({"event": "run_state", "state": state})
         except OSError as error:
             if not self.pauses_for(error):

@@ -492,3 +492,18 @@ def ours_alive(run_folder):
         if token.startswith(f"{owner}/") and process.pid != os.getpid():
             alive.append(process.pid)
     return alive
+
+
+def test_a_run_that_is_on_record_as_finished_has_its_results(work, monkeypatch):
+    """Whoever kills it between the two finds no run that is finished without them."""
+    work.write()
+    append, seen = Store.append, []
+
+    def looked(store, event):
+        if event.get("state") == "finished":
+            seen.append((store.folder / "results.csv").read_text().count(",passed,"))
+        append(store, event)
+
+    monkeypatch.setattr(Store, "append", looked)
+    assert work.run() == 0
+    assert seen == [2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import os
 import re
@@ -739,3 +740,18 @@ def test_a_line_of_ours_is_no_cause():
     assert failure.failure_class == "unknown"
     assert failure.root_cause == "The process ended with exit code 7."
     assert failure.evidence.line is None
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (gzip.compress(b"ValueError: no KV cache\n"), "is compressed; unpack it first"),
+        ("ValueError: no KV cache\n".encode("utf-16"), "is UTF-16; convert it first"),
+    ],
+    ids=["gzip", "UTF-16"],
+)
+def test_a_file_whose_lines_cannot_be_read_is_not_called_a_success(tmp_path, content, message):
+    path = tmp_path / "vllm.log"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=message):
+        classify_log_file(path)

@@ -7,6 +7,7 @@ import shlex
 import signal
 import threading
 from collections.abc import Iterator, Sequence
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -79,21 +80,20 @@ def execute(
         isolation=plan.isolation,
         changes=changes,
         peaks=peaks_for(devices[0].facts),
+        before_end=partial(_write_results, store),
     )
     with stopped_by_signals(stop) as received, progress:
         campaign.run(selected)
-    names = gpu_names(store.environment())
-    try:
-        write_text(store.folder / RESULTS, results_csv(store.record, names))
-    except OSError as error:
-        if not campaign.pauses_for(error):
-            raise
     code = exit_code(store.record, judged, received)
     if campaign.paused_because:
         code = code or ExitCode.SOME_FAILED
         out.print(f"The run paused: {campaign.paused_because}.", markup=False)
     _finish(out, store, code, going_on, json_mode=json_mode)
     return code
+
+
+def _write_results(store: Store) -> None:
+    write_text(store.folder / RESULTS, results_csv(store.record, gpu_names(store.environment())))
 
 
 def campaign_devices(matrix: Matrix, gpus: str | None) -> list[Device]:

@@ -16,6 +16,19 @@ from slidesparse_bench.wire import ATTEMPT, Result, decode, read_json
 
 _T = TypeVar("_T")
 
+_PACKED = "is compressed; unpack it first"
+_WIDE = "is UTF-16; convert it first: iconv -f UTF-16 -t UTF-8"
+_NO_LOGS = {
+    b"\x1f\x8b": _PACKED,
+    b"\x28\xb5\x2f\xfd": _PACKED,
+    b"\xfd7zXZ": _PACKED,
+    b"BZh": _PACKED,
+    b"PK\x03\x04": _PACKED,
+    b"\xff\xfe": _WIDE,
+    b"\xfe\xff": _WIDE,
+}
+"""How files begin in which no line could be read: gzip, zstd, xz, bzip2, zip, UTF-16."""
+
 
 @dataclass(frozen=True)
 class _Kept:
@@ -31,13 +44,16 @@ def classify_log_file(path: Path) -> dict[str, Any]:
     it. Any other log of a run that worked, or one without any error, is `success_noise`.
 
     Raises:
-        UsageError: the file cannot be read.
+        UsageError: the file cannot be read, or begins as no log does.
     """
     try:
-        with path.open("rb"):
-            pass
+        with path.open("rb") as stream:
+            begins = stream.read(len(max(_NO_LOGS, key=len)))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from error
+    for mark, advice in _NO_LOGS.items():
+        if begins.startswith(mark):
+            raise UsageError(f"{path}: {advice}")
     failure = _failure_of_file(path)
     return {
         "file": str(path),
