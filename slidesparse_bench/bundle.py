@@ -131,6 +131,8 @@ def _check_target(target: Path, *, force: bool) -> None:
         raise UsageError(f"-o {target}: is a folder; name the file, e.g. {target}/run.tar.gz")
     if not target.parent.is_dir():
         raise UsageError(f"-o {target}: there is no folder {target.parent}; make it first")
+    if target.is_symlink() or (target.exists() and not target.is_file()):
+        raise UsageError(f"-o {target}: is no regular file; name one that may be replaced")
     if target.exists() and not force:
         raise UsageError(f"{target}: is there already; --force replaces it, -o names another file")
 

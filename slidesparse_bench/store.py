@@ -160,7 +160,7 @@ class Store:
 
         Two runs of one name may begin in the same second in different folders.
         """
-        digest = hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()
+        digest = hashlib.sha256(os.fsencode(self.folder.resolve())).hexdigest()
         return f"{self.record.run_id}.{digest[:12]}"
 
     def attempt_folder(self, cell_id: str, n: int) -> Path:
@@ -367,11 +367,14 @@ def list_runs(runs: Path) -> list[Path]:
 
 
 def models_folder(matrix_path: Path) -> Path | None:
-    """Where relative model paths of a run's own copy of its matrix start; None of any other file."""
+    """Where relative model paths of a run's own copy of its matrix start.
+
+    None of any other file, and on a machine that has no such folder.
+    """
     if not is_of_run(matrix_path):
         return None
     folder = read_json(matrix_path.with_name(PLAN)).get("matrix_folder")
-    return Path(folder) if folder else None
+    return Path(folder) if folder and Path(folder).is_dir() else None
 
 
 def is_of_run(matrix_path: Path) -> bool:
@@ -452,4 +455,4 @@ def _is_held(lock: Path) -> bool:
 
 def _lock_owner(lock: Path) -> int | None:
     text = lock.read_text().strip()
-    return int(text) if text.isdigit() else None
+    return int(text) if text.isdecimal() else None

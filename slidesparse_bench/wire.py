@@ -370,11 +370,11 @@ def write_json(path: Path, value: Any, *, durable: bool = True, replace: bool = 
 
 
 def write_text(path: Path, text: str, *, durable: bool = True, replace: bool = True) -> None:
-    """The same for any text."""
+    """The same for any text; of a path that is not UTF-8 it has escapes, which JSON reads back."""
     # Two lanes are two threads, and may write the same file at once.
     beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
-        with beside.open("w", encoding="utf-8") as stream:
+        with beside.open("w", encoding="utf-8", errors="backslashreplace") as stream:
             stream.write(text)
             stream.flush()
             if durable:

@@ -310,6 +310,13 @@ def test_wrong_use_is_told_and_exits_2(run, elsewhere, capsys, arguments, said):
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("nowhere")])
+def test_a_bundle_replaces_no_special_file_whatever_is_forced(run, elsewhere, tmp_path, make):
+    make(tmp_path / "target")
+    with pytest.raises(UsageError, match="is no regular file"):
+        write_bundle(run, tmp_path / "target", force=True)
+
+
 def test_record_of_the_run_is_untouched(run, elsewhere):
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     write_bundle(run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -174,6 +175,17 @@ def test_markdown_goes_to_the_file_and_replaces_what_was_there(runs, tmp_path):
 def test_a_markdown_file_that_cannot_be_is_wrong_usage(runs, capsys, target, told):
     assert compare("base", "slow", "--markdown", target) == 2
     assert told in capsys.readouterr().err
+
+
+def test_markdown_goes_where_a_link_leads_and_replaces_no_special_file(runs, tmp_path, capsys):
+    (tmp_path / "link.md").symlink_to("linked.md")
+    assert compare("base", "slow", "--markdown", str(tmp_path / "link.md")) == 4
+    assert (tmp_path / "link.md").is_symlink()
+    assert (tmp_path / "linked.md").read_text().startswith("# base-")
+    os.mkfifo(tmp_path / "pipe")
+    assert compare("base", "slow", "--markdown", str(tmp_path / "pipe")) == 2
+    assert "is no regular file" in capsys.readouterr().err
+    assert (tmp_path / "pipe").is_fifo()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A run has one model of a name, wherever it is resumed or retried from."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,14 @@ def test_the_copy_of_the_matrix_in_a_run_resumes_that_run(here, runs, capsys):
     assert invoke(["run", f"{run}/matrix.yaml"]) == 0
     assert list_runs(Path(runs)) == [run]
     assert (states(run), len(models_of(run))) == (["passed", "passed"], 1)
+
+
+def test_a_run_whose_folder_has_a_name_that_is_not_utf_8(here, monkeypatch):
+    folder = here.parent / os.fsdecode(b"caf\xe9")
+    here.rename(folder)
+    monkeypatch.chdir(folder)
+    assert invoke(["run", "m.yaml", "--select", "*m512"]) == 0
+    [run] = list_runs(Path("runs"))
+    assert invoke(["report"]) == 0
+    assert invoke(["run", str(run / "matrix.yaml"), "--select", "*m512"]) == 0
+    assert list_runs(Path("runs")) == [run]

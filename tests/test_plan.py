@@ -6,15 +6,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from slidesparse_bench.backends import DeviceFacts, DeviceKind
 from slidesparse_bench.cell import Cell, Quantization
 from slidesparse_bench.cli import invoke
+from slidesparse_bench.cli.plan import _print_table
 from slidesparse_bench.feasibility import FitVerdict
 from slidesparse_bench.matrix import load_matrix_text
 from slidesparse_bench.models.catalog import CATALOG
 from slidesparse_bench.models.config import config_json
-from slidesparse_bench.plan import START_UP_S, Sources, engine_args, make_plan, will_run
+from slidesparse_bench.plan import (
+    START_UP_S,
+    PlannedCell,
+    Sources,
+    engine_args,
+    make_plan,
+    will_run,
+)
 from slidesparse_bench.units import GIB, MIB
 
 MATRICES = Path(__file__).parent.parent / "matrices"
@@ -186,3 +195,15 @@ def test_a_device_that_is_not_here_is_planned_for_by_its_numbers(capsys):
     refused = next(cell for cell in cells if ".fp8.cutlass." in cell["id"])
     assert refused["verdict"] == "unsupported"
     assert "needs compute capability 8.9" in refused["reason"]
+
+
+def test_on_a_narrow_terminal_reasons_stand_below_the_table(monkeypatch, capsys):
+    out = Console(width=80, highlight=False)
+    fits, large = (
+        PlannedCell("a", FitVerdict.FITS, "needs 1 GiB", None, [], {}, 1.0),
+        PlannedCell("b", FitVerdict.DOES_NOT_FIT, "needs 900 GiB", None, [], {}, 1.0),
+    )
+    _print_table(out, [fits, large])
+    lines = capsys.readouterr().out.splitlines()
+    assert "reason" not in lines[0]
+    assert lines[3:] == ["b: needs 900 GiB"]

@@ -127,7 +127,9 @@ def _write_markdown(comparison: Comparison, path: Path) -> None:
         raise UsageError(f"--markdown {path}: is a folder; name the file, e.g. {path}/compare.md")
     if not path.parent.is_dir():
         raise UsageError(f"--markdown {path}: there is no folder {path.parent}; make it first")
-    write_text(path, markdown(comparison))
+    if path.exists() and not path.is_file():
+        raise UsageError(f"--markdown {path}: is no regular file; name one that may be replaced")
+    write_text(path.resolve(), markdown(comparison))
 
 
 def _print(out: Console, comparison: Comparison) -> None:

@@ -50,11 +50,15 @@ def console(*, json_mode: bool = False) -> Console:
 
 
 def print_json(document: Any) -> None:
-    """The one document of a `--json` command."""
+    """The one document of a `--json` command; where it cannot be written, stderr says so."""
     text = json.dumps(encode(document), indent=1, ensure_ascii=False)
-    with contextlib.suppress(BrokenPipeError):
+    try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        sys.stderr.write(f"slidesparse: stdout cannot be written: {error.strerror or error}\n")
 
 
 def complain(error: SlideSparseError) -> None:

@@ -22,6 +22,8 @@ from slidesparse_bench.plan import Plan, PlannedCell, make_plan
 from slidesparse_bench.store import models_folder
 from slidesparse_bench.units import GIB, format_duration
 
+ENOUGH_FOR_REASONS = 120
+"""Columns of a terminal."""
 STYLES = {
     FitVerdict.FITS: "green",
     FitVerdict.TIGHT: "yellow",
@@ -95,7 +97,7 @@ def _device(
 
 def _parse_capability(text: str) -> tuple[int, int]:
     major, dot, minor = text.partition(".")
-    if not (dot and major.isdigit() and minor.isdigit()):
+    if not (dot and major.isdecimal() and minor.isdecimal()):
         raise UsageError(f"--compute-capability '{text}': expected MAJOR.MINOR, e.g. 8.9")
     return int(major), int(minor)
 
@@ -132,9 +134,12 @@ def _print_groups(out: Console, plan: Plan) -> None:
 
 
 def _print_table(out: Console, cells: Sequence[PlannedCell]) -> None:
+    """Reasons stand below the table where they would be too narrow to be read in it."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("cell", "verdict", "needs GiB", "has GiB", "reason"):
+    is_wide = out.width >= ENOUGH_FOR_REASONS
+    for heading in ("cell", "verdict", "needs GiB", "has GiB", *(["reason"] if is_wide else [])):
         table.add_column(heading, no_wrap=heading != "reason")
+    reasons = {cell.id: "; ".join([cell.reason, *cell.warnings]) for cell in cells}
     for cell in cells:
         memory = cell.memory_gib
         table.add_row(
@@ -142,9 +147,12 @@ def _print_table(out: Console, cells: Sequence[PlannedCell]) -> None:
             Text(cell.verdict.value, style=STYLES[cell.verdict]),
             f"{memory.total:.2f}" if memory else "",
             f"{memory.available:.2f}" if memory else "",
-            Text("; ".join([cell.reason, *cell.warnings])),
+            *([Text(reasons[cell.id])] if is_wide else []),
         )
     out.print(table)
+    for cell in cells if not is_wide else []:
+        if cell.verdict is not FitVerdict.FITS or cell.warnings:
+            out.print(f"{cell.id}: {reasons[cell.id]}", markup=False)
 
 
 def register(app: typer.Typer) -> None:

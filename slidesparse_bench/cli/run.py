@@ -25,6 +25,7 @@ Isolation = Literal["cell", "engine"]
 
 
 def run(
+    context: typer.Context,
     matrix_path: Annotated[Path, typer.Argument(metavar="MATRIX.yaml", help="The matrix to run.")],
     dry_run: Annotated[
         bool, typer.Option("-n", "--dry-run", help="Show the plan and write nothing.")
@@ -70,7 +71,8 @@ def run(
     if dry_run:
         show_plan(selected(plan, matrix, chosen), json_mode=json_mode)
         return
-    if runs_dir == RUNS and is_of_run(matrix_path):
+    source = context.get_parameter_source("runs_dir")  # of typer's own click, or of click
+    if is_of_run(matrix_path) and (source is None or source.name != "COMMANDLINE"):
         runs_dir = matrix_path.parent.parent  # the run that this copy belongs to is there
     with contextlib.ExitStack() as held:
         with starting(runs_dir):

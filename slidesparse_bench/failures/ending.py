@@ -44,7 +44,7 @@ class Outcome:
 
 def signal_name(signal: str | None, exit_code: int | None) -> str | None:
     """`SIGKILL` for "SIGKILL", "9", exit code -9 or a shell's 137; None when it was no signal."""
-    if signal is not None and not signal.isdigit():
+    if signal is not None and not signal.isdecimal():
         return signal.upper()
     if signal is None and (exit_code is None or 0 <= exit_code <= 128):
         return None

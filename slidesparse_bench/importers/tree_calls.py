@@ -73,7 +73,7 @@ class Call:
     @property
     def gpu_index(self) -> int | None:
         text = self.arguments.get("gpu-id", "")
-        return int(text) if text.isdigit() else None
+        return int(text) if text.isdecimal() else None
 
     @property
     def is_dry_run(self) -> bool:
@@ -111,7 +111,7 @@ class Call:
         text = self.arguments.get("M", "None")
         if text == "quick":
             return list(QUICK_M)
-        return [int(part) for part in text.split(",") if part.strip().isdigit()]
+        return [int(part) for part in text.split(",") if part.strip().isdecimal()]
 
 
 def read_call(path: Path) -> Call:

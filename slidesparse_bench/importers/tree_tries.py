@@ -58,7 +58,7 @@ class Try:
         shown: dict[str, Any] = {
             name.replace("-", "_"): int(self.flags[name])
             for name in _ENGINE_FLAGS
-            if self.flags.get(name, "").isdigit()
+            if self.flags.get(name, "").isdecimal()
         }
         if "no-enable-chunked-prefill" in self.flags:
             shown["enable_chunked_prefill"] = False
@@ -88,7 +88,7 @@ class Try:
 
     def _flag(self, name: str, otherwise: int) -> int:
         text = self.flags.get(name, "")
-        return int(text) if text.isdigit() and int(text) else otherwise
+        return int(text) if text.isdecimal() and int(text) else otherwise
 
     @property
     def printed(self) -> Numbers | None:

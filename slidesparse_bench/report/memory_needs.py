@@ -195,7 +195,7 @@ def _device(gpu: Mapping[str, Any]) -> DeviceFacts | None:
     if not isinstance(memory, (int, float)) or memory <= 0:
         return None
     parts = capability.split(".") if isinstance(capability, str) else list(capability or ())
-    digits = [int(part) for part in parts if str(part).isdigit()]
+    digits = [int(part) for part in parts if str(part).isdecimal()]
     major_minor = (digits[0], digits[1]) if len(digits) == 2 else None
     name = str(gpu.get("name") or "GPU")
     return DeviceFacts(DeviceKind.CUDA, name, int(memory * GIB), major_minor)
