@@ -1486,3 +1486,19 @@ def test_moment_without_a_zone_is_local_time_and_nonsense_stands_as_it_is():
     assert shown("2026-03-01T10:00:00+00:00") == "2026-03-01 10:00 UTC"
     assert shown("yesterday") == "yesterday"
     assert shown(None) == "not recorded"
+
+
+def test_a_report_shows_no_secret_of_a_log(tmp_path):
+    secret = "hf_" + "aBcDeFgHiJkLmNoPqRsTuVwXyZ01234567"
+    cause = f"OSError: 401 for /home/bob/models/tiny with token {secret}"
+    failed = build_failed(
+        CELL, build_failure("model_not_found", root_cause=cause, facts={"x": cause})
+    )
+    failed.reason = cause
+    run = build_run({CELL: failed})
+    write_report(ReportInputs(run, Path("runs/x")), tmp_path)
+    texts = [path.read_text() for path in tmp_path.iterdir() if path.is_file()]
+    assert len(texts) == 5
+    assert not [text for text in texts if secret in text or "/home/bob" in text]
+    assert any("401 for" in text for text in texts)
+    assert run.cells[CELL].reason == cause

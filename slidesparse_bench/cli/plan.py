@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +21,7 @@ from slidesparse_bench.plan import Plan, PlannedCell, make_plan
 from slidesparse_bench.store import models_folder
 from slidesparse_bench.units import GIB, format_duration
 
+MOST_GPU_GIB = 2**20
 ENOUGH_FOR_REASONS = 120
 """Columns of a terminal."""
 STYLES = {
@@ -77,6 +77,11 @@ def _device(
     matrix: Matrix, gpu: str | None, memory_gib: float | None, compute_capability: str | None
 ) -> DeviceFacts:
     if gpu is not None:
+        if memory_gib is not None or compute_capability is not None:
+            raise UsageError(
+                "--gpu names a known GPU with its memory; leave it out to give "
+                "--gpu-memory-gib and --compute-capability instead"
+            )
         return find_device(gpu)
     if memory_gib is None and compute_capability is None:
         return find_devices(matrix.engine, None, matrix.cpu_memory_gib)[0].facts
@@ -85,8 +90,10 @@ def _device(
             "--gpu-memory-gib and --compute-capability belong together, "
             "e.g. --gpu-memory-gib 24 --compute-capability 8.9"
         )
-    if not 0 < memory_gib < math.inf:
-        raise UsageError(f"--gpu-memory-gib {memory_gib}: must be above 0 and finite")
+    if not 0 < memory_gib <= MOST_GPU_GIB:
+        raise UsageError(
+            f"--gpu-memory-gib {memory_gib}: must be above 0 and at most {MOST_GPU_GIB:,}"
+        )
     return DeviceFacts(
         kind=DeviceKind.CUDA,
         name=f"GPU with {memory_gib:g} GiB, compute capability {compute_capability}",

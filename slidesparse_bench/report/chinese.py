@@ -419,7 +419,7 @@ SENTENCES = {
     "**Facts:** {facts}": "**数据：** {facts}",
     "{series}: M = {ms} ({n} of {planned})": "{series}：M = {ms}（{planned} 个中的 {n} 个）",
     "No root cause is on record.": "没有根因记录。",
-    "{wordings}: see the attempts below.": "{wordings}：见下文各次尝试。",
+    "{wordings}: in the table of all cells.": "{wordings}：见全部测试单元的表格。",
     "No cell failed.": "没有测试单元失败。",
     "cells tried": "涉及的单元",
     "cells failed of it": "因此失败的单元",

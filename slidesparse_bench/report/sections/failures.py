@@ -263,7 +263,7 @@ def _root_causes(cells: list[CellView]) -> list[Block]:
     more: list[Block] = []
     if hidden > 0:
         wordings_hidden = counted(hidden, "more wording")
-        more = paragraph(say("{wordings}: see the attempts below.", wordings=wordings_hidden))
+        more = paragraph(say("{wordings}: in the table of all cells.", wordings=wordings_hidden))
     return chain(*(_root_cause(same) for same in wordings[:CAUSES_SHOWN]), more)
 
 
