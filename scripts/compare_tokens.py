@@ -17,10 +17,12 @@ residual stream are scaled by 1/sqrt(2 layers), as GPT-2 initializes them, embed
 
 A choice is a tie where the two largest logits are closer than one step of bfloat16, in which the
 head computes them: there the order says nothing, and a single rounding decides. Ties are counted
-apart. The model is compiled, unless it is to be `--eager`, though not quite as it is where speed is measured:
-Inductor times kernels in every process and keeps the fastest, and the last bit depends on which: of a
-sum over a row, and presumably of `a * b - c * d` too, where either product may be the rounded one. So it
-is told to time none (`UNTIMED`, `TORCHINDUCTOR_DETERMINISTIC`): this is about GEMMs.
+apart. The model is compiled, unless it is to be `--eager`, though not quite as it is where speed is
+measured: Inductor times kernels in every process and keeps the fastest, and the last bit of a sum
+over a row depends on which. So it is told to time none (`UNTIMED`, `TORCHINDUCTOR_DETERMINISTIC`):
+this is about GEMMs. It is not enough: on H200s twelve processes with the same weights gave logits
+of five kinds, dense and sparse engines in the same kinds, where eager engines and those of two
+ranks agreed each time.
 """
 
 from __future__ import annotations
