@@ -4,8 +4,9 @@
 
 Every step is a program that can be started by hand as well; its output is FOLDER/STEP.log. Steps
 of one GPU run side by side, each GPU with its share of the CPUs, and those of several have all GPUs
-when they are through. A step that ended is not run again; one that was stopped by `--limit-s` begins anew, but
-`memory` and `run` go on. `scripts/collect_evidence.py` makes the pages of what is there.
+when they are through. A step that ended is not run again; of those that were stopped by `--limit-s`
+`gemm`, `shapes`, `memory` and `run` go on, on the same machine, and the others begin anew.
+`scripts/collect_evidence.py` makes the pages of what is there.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import contextlib
 import os
 import queue
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -35,18 +35,17 @@ GRACE_S = 60.0
 class Step:
     """One program; in its arguments `{work}` is the folder of the evidence, `{gpus}` its GPUs.
 
-    `begins_anew`: a folder of it that is only half written has to go first. `gpus`: how many it wants at least.
+    `gpus`: how many it wants at least.
     """
 
     name: str
     command: list[str]
-    begins_anew: bool = False
     gpus: int = 1
 
 
 def gemm(name: str, models: str, sizes: str) -> Step:
     arguments = ["gemm", "--model", models, "-m", sizes, "--out", "{work}/" + name]
-    return Step(name, [*SLIDESPARSE, *arguments], begins_anew=True)
+    return Step(name, [*SLIDESPARSE, *arguments])
 
 
 def tokens(quantization: str, *, ranks: int = 1, eager: bool = False) -> Step:
@@ -96,8 +95,6 @@ class Lane:
         left_s = self._deadline - time.monotonic()
         if mark.exists() or left_s <= 0:
             return
-        if step.begins_anew:
-            shutil.rmtree(self._work / step.name, ignore_errors=True)
         known = {"{work}": str(self._work), "{gpus}": self._gpus}
         command = [re.sub("{work}|{gpus}", lambda m: known[m[0]], each) for each in step.command]
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": self._gpus}

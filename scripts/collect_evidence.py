@@ -97,8 +97,9 @@ def copy_files(work: Path, target: Path) -> None:
 
 
 def has_ended(work: Path, step: str) -> bool:
-    """What is there of a step that was stopped is half of it."""
-    return (work / f"{step}.exit").exists()
+    """Whether the step came to its end, met or not: what one leaves that was stopped is half of it."""
+    mark = work / f"{step}.exit"
+    return mark.exists() and mark.read_text(encoding="utf-8").strip() in {"0", "1"}
 
 
 def newest_run(runs: Path) -> Store | None:

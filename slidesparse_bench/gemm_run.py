@@ -24,7 +24,6 @@ from slidesparse_bench.gemm_wire import (
     LOG,
     NOT_WRITTEN,
     REQUEST,
-    Facts,
     GemmRequest,
     Row,
     RowState,
@@ -48,7 +47,7 @@ class GemmRun:
 
     Args:
         device: where everything runs.
-        folder: for request, lines and log; it exists.
+        folder: for request, lines and log; it exists. What was measured there before is `known`.
         seed: of all random data.
         cold: see `GemmRequest`.
         program: the command that gets the path of the request.
@@ -75,8 +74,11 @@ class GemmRun:
         self._on_wait = on_wait
         self._done: dict[Task, Row] = {}
         self._begun: Task | None = None
-        self._programs = self._read = 0
-        self.facts: Facts | None = None
+        self._programs = 0
+        before = read_lines(folder / LINES)
+        self._read, self.facts = before.end, before.facts
+        measured = [row for row in before.rows if row.state is RowState.MEASURED]
+        self.known = {row.task: row for row in measured}
         self.cannot_write = ""
 
     def measure(self, tasks: Sequence[Task], stop: threading.Event) -> dict[Task, Row]:
@@ -86,18 +88,18 @@ class GemmRun:
             NothingToRun: the program ended before its first task, or runs on another device, or
                 nothing can be written.
         """
-        left = list(tasks)
+        left = [task for task in tasks if task not in self.known]
         with alone_on(self._device, stop, self._on_wait):
             while left and not stop.is_set() and self._has_asked(left):
                 ending = self._run(stop)
                 self._judge(left, ending)
                 left = [task for task in left if task not in self._done]
-        if self.cannot_write and not self._done:
+        if self.cannot_write and not self._done and not self.known:
             raise NothingToRun(
                 f"{self._folder}: {self.cannot_write}; free some space, or name another folder "
                 "with --out"
             )
-        return dict(self._done)
+        return {**self.known, **self._done}
 
     def _has_asked(self, tasks: list[Task]) -> bool:
         """Write the request of the next program, unless nothing can be written any more."""

@@ -19,7 +19,7 @@ from slidesparse_bench.cell import Cell, Quantization, Sparsity, Stage
 from slidesparse_bench.errors import FormatError
 from slidesparse_bench.wire import SCHEMA_VERSION, Spread, decode, encode
 
-REQUEST, LINES, LOG = "request.json", "measured.jsonl", "worker.log"
+REQUEST, LINES, LOG, BEGUN = "request.json", "measured.jsonl", "worker.log", "begun.json"
 TORCH = "torch"
 """The backend of `torch._int_mm` and `torch._scaled_mm`: cuBLASLt as it comes, nothing searched."""
 DENSE = ("cublaslt", "cutlass", TORCH)

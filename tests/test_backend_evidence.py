@@ -78,15 +78,6 @@ def test_an_unknown_step_is_refused_by_name(runner, capsys):
     assert "no step gem; there are which, fails, endless, pair, run" in capsys.readouterr().err
 
 
-def test_what_has_to_begin_anew_does(tmp_path, monkeypatch):
-    script = load_script("backend_evidence")
-    (tmp_path / "bench").mkdir()
-    (tmp_path / "bench" / "half").touch()
-    step = script.Step("bench", ["sh", "-c", "ls {work}/bench"], begins_anew=True)
-    script.Lane("0", os.sched_getaffinity(0), tmp_path, float("inf")).do(step)
-    assert not (tmp_path / "bench").exists()
-
-
 @pytest.mark.parametrize(("cpus", "count"), [(list(range(32)), 2), ([0, 1, 2], 2), ([0], 2)])
 def test_cpus_are_shared_out(cpus, count):
     found = load_script("backend_evidence").shares(cpus, count)
@@ -103,13 +94,13 @@ def collected(tmp_path, monkeypatch):
     """Writes the page about a folder with these rows of `slidesparse gemm`; returns its lines."""
     script = load_script("collect_evidence")
 
-    def collect(rows, name="work", *, ended=True):
+    def collect(rows, name="work", *, code=0):
         work, out = tmp_path / name, tmp_path / "out"
         (work / "gemm").mkdir(parents=True)
         if rows:
             write_all(build_result(rows), work / "gemm")
-        if ended:
-            (work / "gemm.exit").touch()
+        if code is not None:
+            (work / "gemm.exit").write_text(f"{code}\n")
         arguments = ["--work", str(work), "--out", str(out), "--reports", str(tmp_path)]
         monkeypatch.setattr("sys.argv", ["x", *arguments])
         script.main()
@@ -148,10 +139,11 @@ def test_what_a_later_collection_lacks_stays(collected):
     assert collected([], name="empty") == first
 
 
-def test_half_a_step_is_no_evidence(collected):
+@pytest.mark.parametrize("code", [None, 2, -9])
+def test_half_a_step_is_no_evidence(collected, code):
     first = collected([build_row(task=build_task("cusparselt", "2:8"), error=0.0)])
     half = [Row(build_task("cusparselt", "2:8"), RowState.FAILED, "stopped")]
-    assert collected(half, name="half", ended=False) == first
+    assert collected(half, name="half", code=code) == first
 
 
 def tokens_page(prepared, untied, loaded):

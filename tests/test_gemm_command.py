@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import fcntl
 import json
 import os
 import signal
@@ -19,14 +20,16 @@ from gemm_builders import build_result, build_row, build_task
 
 from slidesparse_bench.cli import gemm, invoke
 from slidesparse_bench.errors import ExitCode
-from slidesparse_bench.gemm_wire import LINES, LOG, REQUEST, Row, RowState
+from slidesparse_bench.gemm_wire import BEGUN, LINES, LOG, REQUEST, Row, RowState, Task
 from slidesparse_bench.gemms import write
 from slidesparse_bench.gemms.figures import figures_of
 from slidesparse_bench.gemms.tables import COLUMNS, output_note, read_tables
 from slidesparse_bench.gemms.write import markdown, write_all
+from slidesparse_bench.wire import decode
 
 SMALL = ["--model", "tiny-llama", "--quantization", "int8", "--sparsity", "2:8", "-m", "16"]
 SQUARE = ["--square", "64", "--quantization", "int8", "--backend", "cublaslt"]
+SQUARES = ["--square", "64,128", *SQUARE[2:]]
 MATRIX = """
 name: few
 models: [tiny-llama]
@@ -136,14 +139,48 @@ def test_two_measurements_of_one_second_have_folders_of_their_own(run, monkeypat
     assert [len(read_csv(folder)) for folder in folders] == [3, 3, 3]
 
 
-def test_two_measurements_of_one_folder_do_not_mix(run, monkeypatch):
+def test_two_measurements_of_one_folder_do_not_mix(run):
     Path("here").mkdir()
-    Path("here", LINES).touch()
-    with monkeypatch.context() as raced:  # as if the other one wrote just after the look
-        raced.setattr(Path, "iterdir", lambda _: iter([]))
+    with Path("here", LINES).open("a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        Path("here", BEGUN).write_text("{}")
         code, document, _ = run(*SQUARE, "--out", "here")
     assert code == 2
-    assert "--out here: is there and not empty" in document["error"]["message"]
+    assert "another process measures there" in document["error"]["message"]
+
+
+@pytest.fixture
+def killed(run):
+    """A measurement in `here` that was killed in the middle of its second line of a result."""
+    assert run(*SQUARES, "--out", "here")[0] == 0
+    lines = Path("here", LINES).read_text().splitlines(keepends=True)
+    rows = [n for n, line in enumerate(lines) if '"row"' in line]
+    Path("here", LINES).write_text("".join(lines[: rows[1]]) + lines[rows[1]][:40])
+    for path in Path("here").glob("gemm.*"):
+        path.unlink()
+    row = json.loads(lines[rows[0]])["row"]
+    return {"id": decode(Task, row["task"]).id, "numbers": row["numbers"]}
+
+
+def test_a_measurement_that_was_killed_goes_on_where_it_was(run, killed):
+    code, document, words = run(*SQUARES, "--out", "here")
+    assert (code, sum(row["state"] == "measured" for row in document["rows"])) == (0, 2)
+    assert "2 GEMMs on" in words
+    assert "1 of them measured before" in words
+    [kept] = [row["numbers"] for row in document["rows"] if row["id"] == killed["id"]]
+    assert kept == killed["numbers"]
+    assert len(read_csv("here")) == len(document["rows"])
+    code, document, _ = run(*SQUARES, "--out", "here")
+    assert "never overwritten" in document["error"]["message"]
+
+
+@pytest.mark.parametrize("other", [["--seed", "5"], ["--warm"]], ids=["seed", "warm"])
+def test_a_measurement_under_other_conditions_is_another_one(run, killed, other):
+    before = Path("here", LINES).read_bytes()
+    code, document, _ = run(*SQUARES, *other, "--out", "here")
+    assert code == 2
+    assert "cannot be gone on with" in document["error"]["message"]
+    assert Path("here", LINES).read_bytes() == before
 
 
 @pytest.mark.parametrize("out", ["file", "file/inside", "/proc/none"])
@@ -227,7 +264,7 @@ def test_results_that_cannot_be_written_are_shown_and_the_folder_is_named():
     message = document["error"]["message"]
     assert message.startswith("here: File too large; here/measured.jsonl holds what was measured; ")
     assert done.stderr.endswith(f"slidesparse: error: {message}\n")
-    assert {path.name for path in Path("here").iterdir()} == {LINES, REQUEST, LOG}
+    assert {path.name for path in Path("here").iterdir()} == {BEGUN, LINES, REQUEST, LOG}
 
 
 def test_a_disk_that_fills_up_in_the_middle_fails_no_gemm_and_shows_the_others():
@@ -238,7 +275,7 @@ def test_a_disk_that_fills_up_in_the_middle_fails_no_gemm_and_shows_the_others()
     assert states[-1] == "pending"
     assert "failed" not in done.stdout
     assert "here/measured.jsonl holds what was measured" in done.stderr
-    assert {path.name for path in Path("here").iterdir()} == {LINES, REQUEST, LOG}
+    assert {path.name for path in Path("here").iterdir()} == {BEGUN, LINES, REQUEST, LOG}
 
 
 def table_of(text):

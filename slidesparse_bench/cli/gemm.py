@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import rich.table
 import typer
@@ -31,7 +33,7 @@ from slidesparse_bench.cli.output import (
 from slidesparse_bench.device import Device, find_devices, machine_facts
 from slidesparse_bench.errors import ExitCode, NothingToRun, SlideSparseError, UsageError
 from slidesparse_bench.gemm_run import GemmRun, interrupted, with_results
-from slidesparse_bench.gemm_wire import LINES, Row, RowState
+from slidesparse_bench.gemm_wire import BEGUN, LINES, Row, RowState, Task
 from slidesparse_bench.gemms import (
     Asked,
     GemmResult,
@@ -42,12 +44,14 @@ from slidesparse_bench.gemms import (
     write_all,
 )
 from slidesparse_bench.gemms.tables import output_note, read_tables
-from slidesparse_bench.gemms.write import EMULATED, header_lines
+from slidesparse_bench.gemms.write import EMULATED, RESULT, header_lines
 from slidesparse_bench.matrix import load_matrix
 from slidesparse_bench.models import BUILTIN_NAMES
 from slidesparse_bench.provenance import sitting
 from slidesparse_bench.report.table import Table
+from slidesparse_bench.sittings import differences
 from slidesparse_bench.store import models_folder, now
+from slidesparse_bench.wire import SCHEMA_VERSION, read_json, write_json
 
 LARGEST = 2**24
 """Of m and square sizes: beyond it is a slip of the key."""
@@ -122,6 +126,8 @@ def gemm(
     - `slidesparse gemm --model qwen2.5-7b --quantization int8 --sparsity 2:8 -m 4096,16384`
     - `slidesparse gemm --square 4096,8192,16384 --json > gemm-square.json`
 
+    Stopped, it goes on where it was with the same `--out`, on the same device and software.
+
     **Exit codes**: 0 all measured or refused with a reason, 1 some failed, or results could not be
     written, 2 bad usage or matrix, 3 nothing could run, 130/143 interrupted, what was measured is
     kept.
@@ -148,23 +154,19 @@ def gemm(
     if not any(row.state is RowState.PENDING for row in planned):
         raise NothingToRun(_why_nothing(planned, asked))
     refuse_busy(device)
-    folder = _folder(out, asked.name)
-    code = _measure(
-        GemmResult(
-            name=asked.name,
-            created=now(),
-            seed=matrix_seed if seed is None else seed,
-            cold=not warm,
-            device=device.facts,
-            facts=None,
-            environment=sitting(machine_facts()),
-            left_out=asked.left_out,
-            rows=planned,
-        ),
-        device,
-        folder,
-        json_mode=json_mode,
+    begun = GemmResult(
+        name=asked.name,
+        created=now(),
+        seed=matrix_seed if seed is None else seed,
+        cold=not warm,
+        device=device.facts,
+        facts=None,
+        environment=sitting(machine_facts()),
+        left_out=asked.left_out,
+        rows=planned,
     )
+    with _folder(out, begun) as folder:
+        code = _measure(begun, device, folder, json_mode=json_mode)
     raise typer.Exit(code)
 
 
@@ -172,15 +174,17 @@ def _measure(begun: GemmResult, device: Device, folder: Path, *, json_mode: bool
     """Measure what is pending, write and show everything, what cannot be written as well."""
     words = console(json_mode=json_mode)
     pending = [row.task for row in begun.rows if row.state is RowState.PENDING]
-    words.print(f"{folder}: {len(pending)} GEMMs on {device.facts.name}", markup=False)
     run = GemmRun(
         device,
         folder,
         seed=begun.seed,
         cold=begun.cold,
-        on_row=_Progress(words, len(pending)),
+        on_row=_Progress(words, pending),
         on_wait=partial(words.print, markup=False),
     )
+    known = sum(task in run.known for task in pending)
+    before = f", {known} of them measured before" if known else ""
+    words.print(f"{folder}: {len(pending)} GEMMs on {device.facts.name}{before}", markup=False)
     stop = threading.Event()
     with stopped_by_signals(stop) as received:
         rows = with_results(begun.rows, run.measure(pending, stop))
@@ -240,15 +244,14 @@ def exit_code(result: GemmResult, *, kept: bool = True) -> ExitCode:
 class _Progress:
     """A line for every row that is done."""
 
-    def __init__(self, out: Console, total: int) -> None:
-        self._out, self._total, self._done = out, total, 0
+    def __init__(self, out: Console, tasks: Sequence[Task]) -> None:
+        self._out, self._place = out, {task: n for n, task in enumerate(tasks, start=1)}
 
     def __call__(self, row: Row) -> None:
-        self._done += 1
         numbers = row.numbers
         told = f"{numbers.latency_ms.median:.4g} ms" if numbers else f"{row.state}: {row.reason}"
         emulated = " (emulated)" if numbers and numbers.emulated else ""
-        place = f"[{self._done}/{self._total}]"
+        place = f"[{self._place[row.task]}/{len(self._place)}]"
         self._out.print(f"{place} {row.task.id} {told}{emulated}", markup=False)
 
 
@@ -355,37 +358,70 @@ def _why_nothing(planned: Sequence[Row], asked: Asked) -> str:
     return f"no GEMM can be measured here: {'; '.join(reasons) or 'the matrix has no cells'}"
 
 
-def _folder(out: Path | None, name: str) -> Path:
-    """A folder that belongs to this measurement alone.
+@contextlib.contextmanager
+def _folder(out: Path | None, begun: GemmResult) -> Iterator[Path]:
+    """A folder that belongs to this measurement alone, or to one that it goes on with.
 
     Raises:
         UsageError: it has results of another one, or cannot be made.
     """
-    try:
-        return _made(name) if out is None else _chosen(out)
-    except OSError as error:
-        raise UsageError(
-            f"--out {out or error.filename}: {error.strerror or error}; name a folder that can be "
-            "made"
-        ) from error
+    conditions = {
+        "schema_version": SCHEMA_VERSION,
+        "seed": begun.seed,
+        "cold": begun.cold,
+        "environment": begun.environment,
+    }
+    with contextlib.ExitStack() as held:
+        try:
+            folder = _made(begun.name) if out is None else _chosen(out, held, conditions)
+            write_json(folder / BEGUN, conditions)
+        except OSError as error:
+            raise UsageError(
+                f"--out {out or error.filename}: {error.strerror or error}; name a folder that can "
+                "be made"
+            ) from error
+        yield folder
 
 
-def _chosen(out: Path) -> Path:
+def _chosen(out: Path, held: contextlib.ExitStack, conditions: dict[str, Any]) -> Path:
+    """The folder of `--out`, locked: of two programs that were started with it, one has it."""
     out.mkdir(parents=True, exist_ok=True)
-    if any(out.iterdir()):
-        raise _taken(out)
+    is_new = not any(out.iterdir())
+    if not is_new and not _is_unfinished(out):
+        raise UsageError(
+            f"--out {out}: is there and not empty; results are never overwritten: name another folder"
+        )
+    lines = held.enter_context((out / LINES).open("a"))
     try:
-        # Of two programs that were started with the same folder, one makes this file.
-        (out / LINES).touch(exist_ok=False)
-    except FileExistsError:
-        raise _taken(out) from None
+        fcntl.flock(lines, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(
+            f"--out {out}: another process measures there; name another folder"
+        ) from None
+    if not is_new and (changed := _changed(read_json(out / BEGUN), conditions)):
+        raise UsageError(
+            f"--out {out}: what was measured there cannot be gone on with: {'; '.join(changed)}; name "
+            "another folder"
+        )
     return out
 
 
-def _taken(out: Path) -> UsageError:
-    return UsageError(
-        f"--out {out}: is there and not empty; results are never overwritten: name another folder"
-    )
+def _is_unfinished(folder: Path) -> bool:
+    """Whether a measurement has begun there and has not come to its end."""
+    if not (folder / LINES).exists() or not (folder / BEGUN).exists():
+        return False
+    result = folder / RESULT
+    return not result.exists() or bool(read_json(result).get("interrupted"))
+
+
+def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What makes numbers of then and now no numbers of one measurement, in words."""
+    told = [
+        f"{name} {before.get(name)} -> {now[name]}"
+        for name in ("seed", "cold")
+        if before.get(name) != now[name]
+    ]
+    return told + differences(before.get("environment") or {}, now["environment"])
 
 
 def _made(name: str) -> Path:

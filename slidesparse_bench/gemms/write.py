@@ -14,6 +14,7 @@ from slidesparse_bench.report.markdown import blocks, bullets, counted, plain
 from slidesparse_bench.report.table import as_csv, as_markdown
 from slidesparse_bench.wire import write_json, write_text
 
+RESULT = "gemm.json"
 EMULATED = (
     "Emulated: this device has none of the libraries. Times are those of a plain product in torch "
     "and say nothing of them; no speed-up is shown."
@@ -26,12 +27,12 @@ def write_all(result: GemmResult, folder: Path) -> list[Path]:
     Raises:
         OSError: as on a full disk. No half of a file stays.
     """
-    write_json(folder / "gemm.json", result.document())
+    write_json(folder / RESULT, result.document())
     write_text(folder / "gemm.csv", as_csv(full_table(result)))
     figures = figures_of(result)
     drawn = _draw(figures, folder)
     write_text(folder / "gemm.md", markdown(result, figures if drawn else []))
-    return [folder / name for name in ("gemm.json", "gemm.csv", "gemm.md")] + drawn
+    return [folder / name for name in (RESULT, "gemm.csv", "gemm.md")] + drawn
 
 
 def _draw(figures: list[LineFigure], folder: Path) -> list[Path]:
