@@ -16,6 +16,7 @@ pays for a cold disk. What the page is made of may come from several machines; i
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import signal
 import statistics
@@ -94,9 +95,8 @@ def run_arm(arm: str, matrix: Path, work: Path, deadline: float) -> None:
         [sys.executable, "-m", "slidesparse_bench", "run", str(path), *options]
     )
     try:
-        process.wait(left_s if left_s < float("inf") else None)
-    except subprocess.TimeoutExpired:
-        pass
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(left_s if left_s < float("inf") else None)
     finally:
         process.terminate()
         process.wait()
@@ -148,7 +148,8 @@ def _is_cut(attempt: dict[str, Any]) -> bool:
 
 def measured_s(store: Store, cell_ids: Iterable[str]) -> float:
     """Time inside the measured rounds of these cells, which all have numbers."""
-    return sum(numbers_of(store)[cell_id].elapsed_time for cell_id in cell_ids)
+    numbers = numbers_of(store)
+    return sum(numbers[cell_id].elapsed_time for cell_id in cell_ids)
 
 
 def numbers_of(store: Store) -> dict[str, Metrics]:
@@ -267,7 +268,7 @@ def _differences(runs: dict[str, Store]) -> str:
             row.append("" if off is None else f"{100 * off:+.2f}")
             offs[arm] += [] if off is None else [abs(100 * off)]
         lines.append(f"| {' | '.join(row)} |")
-    said = [_precise(runs["engine"].record)]
+    said = [_precise(runs["engine"])]
     said += [
         f"`{arm}`: median of the absolute differences {statistics.median(values):.2f} %, "
         f"largest {max(values):.2f} %."
@@ -277,9 +278,9 @@ def _differences(runs: dict[str, Store]) -> str:
     return "\n".join(lines) + "\n\n" + " ".join(said)
 
 
-def _precise(record: RunRecord) -> str:
-    numbers = [cell.metrics for cell in record.cells.values() if cell.metrics]
-    reached = sum(bool(each.precision_reached) for each in numbers)
+def _precise(store: Store) -> str:
+    numbers = numbers_of(store)
+    reached = sum(bool(each.precision_reached) for each in numbers.values())
     return f"{reached} of {len(numbers)} intervals of `engine` are within the precision asked for."
 
 

@@ -29,7 +29,7 @@ import torch
 from gpu_bench import write_page
 
 from slidesparse_bench.cell import Quantization, Sparsity
-from slidesparse_bench.models.catalog import find_architecture
+from slidesparse_bench.models.catalog import LinearShape, find_architecture
 from slidesparse_bench.vllm_plugin.event_timing import (
     LONGEST_REST_MS,
     RESTS,
@@ -52,7 +52,6 @@ TRIALS, BEST = 3, 3
 RESTED_ROUNDS = 15
 LOADED_ROUNDS, LOADED_S, LEAD_IN = 2, 0.4, 3
 """Turns under load, of so many seconds each, whose second halves count; so many more go before."""
-NOT_COMPLETE = "Not complete"
 OURS, MOST_ALGORITHMS = -1, 64
 """Our call among the numbers of algorithms, and how many of those are asked for."""
 ASKED = 1.05
@@ -95,25 +94,32 @@ class Compared:
         return f"{self.layer}, {self.quantization.upper()} {self.sparsity}, M = {self.m}"
 
 
-def compared(model: str, sizes: list[int]) -> Iterator[Compared]:
-    """All layers of the model, one after the other."""
+Problem = tuple[LinearShape, Quantization, Sparsity, int]
+"""A layer, and M."""
+
+
+def problems_of(model: str, sizes: list[int]) -> list[Problem]:
     layers = find_architecture(model).layer_linears
-    for layer, quantization, sparsity in itertools.product(layers, Quantization, SPARSITIES):
-        for m in sizes:
-            library, ours, raw = calls(m, layer.n, layer.k, DTYPES[quantization], sparsity)
-            pool = torch.cuda.graph_pool_handle()  # graphs share memory: nobody reads their results
-            graphs = {number: captured(call, pool) for number, call in {OURS: ours, **raw}.items()}
-            selected = json.loads(library.last_algorithm)["config_id"]
-            pairs = [
-                Pair(ours_ms, raw_ms, selected, algorithm)
-                for ours_ms, raw_ms, algorithm in (
-                    rested(graphs, selected),
-                    loaded(graphs, selected),
-                )
-            ]
-            yield Compared(layer.name, quantization, sparsity, m, *pairs)
-            del graphs
-            torch.cuda.empty_cache()  # what the graphs had, which a capture cannot take back
+    return list(itertools.product(layers, Quantization, SPARSITIES, sizes))
+
+
+def compared(problems: list[Problem]) -> Iterator[Compared]:
+    """One after the other."""
+    for layer, quantization, sparsity, m in problems:
+        library, ours, raw = calls(m, layer.n, layer.k, DTYPES[quantization], sparsity)
+        pool = torch.cuda.graph_pool_handle()  # graphs share memory: nobody reads their results
+        graphs = {number: captured(call, pool) for number, call in {OURS: ours, **raw}.items()}
+        selected = json.loads(library.last_algorithm)["config_id"]
+        pairs = [
+            Pair(ours_ms, raw_ms, selected, algorithm)
+            for ours_ms, raw_ms, algorithm in (
+                rested(graphs, selected),
+                loaded(graphs, selected),
+            )
+        ]
+        yield Compared(layer.name, quantization, sparsity, m, *pairs)
+        del graphs
+        torch.cuda.empty_cache()  # what the graphs had, which a capture cannot take back
 
 
 def calls(
@@ -224,16 +230,11 @@ def replays_ms(graphs: list[torch.cuda.CUDAGraph]) -> list[float]:
 
 def pages(model: str, sizes: list[int]) -> Iterator[str]:
     """The table after every row."""
+    problems = problems_of(model, sizes)
     rows: list[Compared] = []
-    count = (
-        len(find_architecture(model).layer_linears)
-        * len(Quantization)
-        * len(SPARSITIES)
-        * len(sizes)
-    )
-    for row in compared(model, sizes):
+    for row in compared(problems):
         rows.append(row)
-        yield page(model, rows, missing=count - len(rows))
+        yield page(model, rows, missing=len(problems) - len(rows))
 
 
 def page(model: str, rows: list[Compared], *, missing: int) -> str:
@@ -254,7 +255,7 @@ def page(model: str, rows: list[Compared], *, missing: int) -> str:
         facts,
         "",
         f"Asked for: at most {ASKED:.2f}.",
-        *([f"{NOT_COMPLETE}: {missing} GEMMs are missing."] if missing else []),
+        *([f"Not complete: {missing} GEMMs are missing."] if missing else []),
         "",
         told("Rested", {str(row): row.rested.ratio for row in rows}),
         told("Under load", {str(row): row.loaded.ratio for row in rows}),

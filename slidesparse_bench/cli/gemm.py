@@ -22,6 +22,7 @@ from slidesparse_bench.backends import BACKENDS
 from slidesparse_bench.cell import DEFAULT_M, Quantization, Sparsity
 from slidesparse_bench.cli.doctor import refuse_busy
 from slidesparse_bench.cli.execution import code_of_signal, parse_gpus, stopped_by_signals
+from slidesparse_bench.cli.matrix_file import read_matrix
 from slidesparse_bench.cli.output import (
     REPORTS,
     Json,
@@ -45,12 +46,11 @@ from slidesparse_bench.gemms import (
 )
 from slidesparse_bench.gemms.tables import output_note, read_tables
 from slidesparse_bench.gemms.write import EMULATED, RESULT, header_lines
-from slidesparse_bench.matrix import load_matrix
 from slidesparse_bench.models import BUILTIN_NAMES
 from slidesparse_bench.provenance import sitting
 from slidesparse_bench.report.table import Table
 from slidesparse_bench.sittings import differences
-from slidesparse_bench.store import models_folder, now
+from slidesparse_bench.store import now
 from slidesparse_bench.wire import SCHEMA_VERSION, read_json, write_json
 
 LARGEST = 2**24
@@ -144,7 +144,7 @@ def gemm(
                 "-m": m,
             }
         )
-        matrix = load_matrix(matrix_path, folder=models_folder(matrix_path))
+        matrix = read_matrix(matrix_path)
         asked, matrix_seed = asked_of_matrix(matrix, squares), matrix.seed
     else:
         asked = _asked(model, quantization, backend, sparsity, _sizes("-m", m), squares)

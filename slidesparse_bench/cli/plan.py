@@ -12,13 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from slidesparse_bench.backends import DeviceFacts, DeviceKind
+from slidesparse_bench.cli.matrix_file import read_matrix
 from slidesparse_bench.cli.output import Json, console, print_json
 from slidesparse_bench.device import find_devices
 from slidesparse_bench.errors import UsageError
 from slidesparse_bench.feasibility import FitVerdict, find_device
-from slidesparse_bench.matrix import Matrix, load_matrix
+from slidesparse_bench.matrix import Matrix
 from slidesparse_bench.plan import Plan, PlannedCell, make_plan
-from slidesparse_bench.store import models_folder
 from slidesparse_bench.units import GIB, format_duration
 
 MOST_GPU_GIB = 2**20
@@ -63,7 +63,7 @@ def plan(
     - `slidesparse plan matrices/rtx4090.yaml --gpu "NVIDIA GeForce RTX 4090"`
     - `slidesparse plan my.yaml --gpu-memory-gib 24 --compute-capability 8.9 --json`
     """
-    matrix = load_matrix(matrix_path, folder=models_folder(matrix_path))
+    matrix = read_matrix(matrix_path)
     device = _device(matrix, gpu, gpu_memory_gib, compute_capability)
     if gpu_memory_utilization is not None and not 0 < gpu_memory_utilization <= 1:
         raise UsageError(

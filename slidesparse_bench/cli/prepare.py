@@ -13,14 +13,14 @@ from rich.console import Console
 
 from slidesparse_bench.cell import Sparsity
 from slidesparse_bench.cli.execution import code_of_signal, stopped_by_signals
+from slidesparse_bench.cli.matrix_file import read_matrix
 from slidesparse_bench.cli.output import Json, complain, console, print_json
 from slidesparse_bench.conversion import convert, is_converted, missing_files
 from slidesparse_bench.converted import ConversionRequest, read_record
 from slidesparse_bench.errors import ConversionFailed, ExitCode, SlideSparseError, UsageError
-from slidesparse_bench.matrix import Matrix, load_matrix
+from slidesparse_bench.matrix import Matrix
 from slidesparse_bench.models import Action, Prepared, prepare
 from slidesparse_bench.models.checkpoint import conversion_request, find_source
-from slidesparse_bench.store import models_folder
 from slidesparse_bench.wire import SCHEMA_VERSION
 
 
@@ -61,8 +61,7 @@ def prepare_models(
     """
     console_out = console(json_mode=json_mode)
     if matrix_path is not None and model is None and sparsity is None:
-        matrix = load_matrix(matrix_path, folder=models_folder(matrix_path))
-        code = _prepare_matrix(matrix, out_folder, console_out, force, json_mode)
+        code = _prepare_matrix(read_matrix(matrix_path), out_folder, console_out, force, json_mode)
     elif matrix_path is None and model and sparsity and out_folder:
         code = _prepare_one(model, sparsity, out_folder, console_out, force, json_mode)
     else:

@@ -11,14 +11,15 @@ import typer
 
 from slidesparse_bench.cell import Cell
 from slidesparse_bench.cli.execution import begin_sitting, campaign_devices, execute
+from slidesparse_bench.cli.matrix_file import read_matrix
 from slidesparse_bench.cli.output import RUNS, Json, RunsDir, console
 from slidesparse_bench.cli.plan import show_plan
 from slidesparse_bench.errors import UsageError
-from slidesparse_bench.matrix import Matrix, load_matrix, nearest_id, select
+from slidesparse_bench.matrix import Matrix, nearest_id, select
 from slidesparse_bench.peaks import peaks_for
 from slidesparse_bench.plan import Plan, make_plan, selected
 from slidesparse_bench.provenance import environment
-from slidesparse_bench.store import Store, find_unfinished, is_of_run, models_folder, starting
+from slidesparse_bench.store import Store, find_unfinished, is_of_run, starting
 from slidesparse_bench.wire import encode
 
 Isolation = Literal["cell", "engine"]
@@ -64,7 +65,7 @@ def run(
     **Exit codes**: 0 all passed or skipped, 1 some failed, 2 bad matrix, 3 nothing could run,
     130/143 interrupted, state saved.
     """
-    matrix = load_matrix(matrix_path, folder=models_folder(matrix_path))
+    matrix = read_matrix(matrix_path)
     devices = campaign_devices(matrix, gpus)
     plan = make_plan(matrix, devices[0].facts, isolation=isolation, lanes=len(devices))
     chosen = select_cells([cell.id for cell in plan.cells], globs or [])

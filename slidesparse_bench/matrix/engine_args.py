@@ -44,15 +44,12 @@ def refusal(name: str, value: Any) -> str:
         advice = name.lstrip("-").replace("-", "_")
         hint = f"; write {advice}" if advice.isidentifier() else ""
         return f"'{name}' is not the name of an engine argument{hint}"
-    if name in COUNTS:
-        allowed = value is None or (type(value) is int and value >= 1)
-        return "" if allowed else f"{name} must be a whole number from 1, not {seen(value)}"
-    if name not in CHECKED:
+    if name not in (*CHECKED, *COUNTS):
         return _misspelling(name)
     if name == "gpu_memory_utilization":
         allowed = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= 1
         return "" if allowed else f"{name} must be above 0 and at most 1, not {seen(value)}"
-    allowed = type(value) is int and value >= 1
+    allowed = (type(value) is int and value >= 1) or (value is None and name in COUNTS)
     return "" if allowed else f"{name} must be a whole number from 1, not {seen(value)}"
 
 

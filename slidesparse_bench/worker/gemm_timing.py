@@ -16,13 +16,14 @@ from typing import Protocol
 
 import torch
 
+from slidesparse_bench.settings import Measurement
 from slidesparse_bench.spread import spread
 from slidesparse_bench.telemetry import is_slow
 from slidesparse_bench.units import GIB, MIB
 from slidesparse_bench.vllm_plugin.event_timing import Call, back_to_back_ms, pause
 from slidesparse_bench.wire import Spread
 from slidesparse_bench.worker.host import Host
-from slidesparse_bench.worker.measure import is_steady
+from slidesparse_bench.worker.measure import is_steady, precision_reached
 
 WARM_UP_S, MOST_WARM_UPS, STEADY = 0.05, 12, 0.01
 """Rounds of warm-up, until they are so close to each other: what a GEMM takes that meets the power
@@ -77,7 +78,7 @@ class CudaTimer:
         for _ in range(MOST_ROUNDS):
             times_ms += self._round(call, MEASURE_S, least=LEAST)
             found = spread([times_ms])
-            if found.ci95_half_width is not None and found.ci95_half_width <= PRECISE * found.mean:
+            if precision_reached(found, Measurement(precision=PRECISE)):
                 break
         return found, len(times_ms)
 
