@@ -19,10 +19,9 @@ A choice is a tie where the two largest logits are closer than one step of bfloa
 head computes them: there the order says nothing, and a single rounding decides. Ties are counted
 apart. The model is compiled, unless it is to be `--eager`, though not quite as it is where speed is
 measured: Inductor times kernels in every process and keeps the fastest, and the last bit of a sum
-over a row depends on which. So it is told to time none (`UNTIMED`, `TORCHINDUCTOR_DETERMINISTIC`):
-this is about GEMMs. It is not enough: on H200s twelve processes with the same weights gave logits
-of five kinds, dense and sparse engines in the same kinds, where eager engines and those of two
-ranks agreed each time.
+over a row depends on which. This is about GEMMs, so it is told to be deterministic (`INDUCTOR`;
+TORCHINDUCTOR_DETERMINISTIC would not do: Dynamo takes that back when it has traced its first
+function).
 """
 
 from __future__ import annotations
@@ -33,6 +32,7 @@ import math
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +48,10 @@ KV_CACHE_BYTES = 2**30
 """Of a rank: several times what four prompts need."""
 SEED = 20260305
 BIAS_DEVIATION, EMBEDDING_DEVIATION = 0.02, 3.0
-UNTIMED = {
-    "combo_kernels": False,
-    "benchmark_combo_kernel": False,
-    "triton.autotune_pointwise": False,
-}
-"""Configuration of Inductor; vLLM turns the first two on. That of sums is by environment variable."""
+INDUCTOR = {"deterministic": True}
+"""Its configuration."""
+MEMORY_SHARE = 0.2
+"""Of a GPU, for one engine; four find room."""
 
 
 def main() -> None:
@@ -71,6 +69,7 @@ def main() -> None:
         help="where these cut groups of L, pruning while loading is not that of the checkpoint",
     )
     parser.add_argument("--eager", action="store_true")
+    parser.add_argument("--at-once", action="store_true", help="all engines beside each other")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--child", nargs=2, metavar=("LABEL", "CHECKPOINT"), help=argparse.SUPPRESS)
@@ -92,7 +91,9 @@ def compare(options: argparse.Namespace) -> int:
         f"{sparse}, pruned while loading": (sparse, original),
         "cublaslt, not pruned": ("cublaslt", original),
     }
-    answers = {name: ask(name, *where, options) for name, where in asked.items()}
+    with ThreadPoolExecutor(len(asked) if options.at_once else 1) as engines:
+        told = engines.map(lambda name: ask(name, *asked[name], options), asked)
+        answers = dict(zip(asked, told, strict=True))
     dense, prepared, loaded, _ = answers.values()
     ties = tied(dense)
     least = 1.0 if options.quantization is Quantization.INT8 else 0.99
@@ -177,6 +178,7 @@ def ask(name: str, label: str, checkpoint: Path, options: argparse.Namespace) ->
     command += ["--eager"] if options.eager else []
     print(f"asking {name}", flush=True)
     environment = {**os.environ, ATTEMPT_VARIABLE: "compare_tokens", GEMM_VARIABLE: label}
+    environment["VLLM_CACHE_ROOT"] = str(options.work / f"{out.stem}-cache")  # each compiles itself
     with (options.work / f"{out.stem}.log").open("w") as log:
         subprocess.run(command, check=True, env=environment, stdout=log, stderr=log)
     answer: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
@@ -191,7 +193,6 @@ def choices(label: str, checkpoint: str, options: argparse.Namespace) -> dict[st
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"  # for collective_rpc
     os.environ["VLLM_ALLREDUCE_USE_SYMM_MEM"] = "0"
-    os.environ["TORCHINDUCTOR_DETERMINISTIC"] = "1"
     import torch
     import vllm
 
@@ -207,13 +208,14 @@ def choices(label: str, checkpoint: str, options: argparse.Namespace) -> dict[st
         "max_num_batched_tokens": 4 * PROMPT_LEN,
         "enable_prefix_caching": False,
         "kv_cache_memory_bytes": KV_CACHE_BYTES,
+        "gpu_memory_utilization": MEMORY_SHARE,
         "enforce_eager": options.eager,
         "logprobs_mode": "raw_logits",
         "max_logprobs": 2,
         "seed": SEED,
         "tensor_parallel_size": options.tensor_parallel_size,
         "disable_custom_all_reduce": True,
-        "compilation_config": {"inductor_compile_config": UNTIMED},
+        "compilation_config": {"inductor_compile_config": INDUCTOR},
     }
     llm = vllm.LLM(**with_own_gemm(arguments, label))
     vocabulary = llm.llm_engine.vllm_config.model_config.get_vocab_size()
@@ -282,7 +284,7 @@ def page(
     count, used = len(dense["tokens"]), len(set(dense["tokens"]))
     facts = (
         f"{dense['device']}, vLLM {dense['vllm']}; random weights (seed {SEED}), {count} positions "
-        f"of random prompts of {PROMPT_LEN} tokens, {'eager' if options.eager else 'compiled without timing any kernel'}, "
+        f"of random prompts of {PROMPT_LEN} tokens, {'eager' if options.eager else 'compiled deterministically'}, "
         f"tensor parallel size {options.tensor_parallel_size}; inputs of the GEMMs by "
         f"{' and '.join(dense['prologues'])}. {used} different tokens are chosen. "
         f"{len(ties)} positions are ties: their two largest logits differ by at most one step of "
