@@ -51,7 +51,7 @@ def gemm(name: str, models: str, sizes: str) -> Step:
 def tokens(quantization: str, *, ranks: int = 1, eager: bool = False) -> Step:
     name = f"tokens-{quantization}" + (f"-tp{ranks}" if ranks > 1 else "") + "-eager" * eager
     arguments = ["--model", "llama3.2-1b", "--quantization", quantization, "--sparsity", "2:8"]
-    arguments += ["--positions", "10240", "--work", f"{{work}}/checkpoints/{name}"]
+    arguments += ["--positions", "10240", "--at-once", "--work", f"{{work}}/checkpoints/{name}"]
     arguments += ["--tensor-parallel-size", str(ranks), "--out", f"{{work}}/{name}.md"]
     arguments += ["--eager"] if eager else []
     return Step(name, [sys.executable, str(SCRIPTS / "compare_tokens.py"), *arguments], gpus=ranks)

@@ -178,7 +178,8 @@ def ask(name: str, label: str, checkpoint: Path, options: argparse.Namespace) ->
     command += ["--eager"] if options.eager else []
     print(f"asking {name}", flush=True)
     environment = {**os.environ, ATTEMPT_VARIABLE: "compare_tokens", GEMM_VARIABLE: label}
-    environment["VLLM_CACHE_ROOT"] = str(options.work / f"{out.stem}-cache")  # each compiles itself
+    # Each compiles for itself, unless they are to share.
+    environment.setdefault("VLLM_CACHE_ROOT", str(options.work / f"{out.stem}-cache"))
     with (options.work / f"{out.stem}.log").open("w") as log:
         subprocess.run(command, check=True, env=environment, stdout=log, stderr=log)
     answer: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))

@@ -185,10 +185,14 @@ def rounds_of(folder: Path) -> list[Round]:
 
 
 def after_pause(rounds: Iterable[Round], count: int, step_ms: float) -> tuple[float, ...]:
-    """Of each round the mean time of its first `count` steps over the median step."""
+    """Of each round the mean time of its first `count` steps over the median step.
+
+    Only those with a lead-in began after a pause, where any has one: the others are parts of a round.
+    """
+    rounds = list(rounds)
     return tuple(
         statistics.fmean(step.time_ms for step in each.steps[:count]) / step_ms
-        for each in rounds
+        for each in [each for each in rounds if each.lead] or rounds
         if len(each.steps) >= count
     )
 

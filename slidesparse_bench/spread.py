@@ -128,12 +128,12 @@ def _residuals(series: Sequence[Sequence[float]], *, grows: bool) -> list[list[f
 def _lag1(residuals: Sequence[Sequence[float]], squares: float, count: int) -> float:
     """Lag-1 autocorrelation with its bias of -(1 + 4r)/n taken back, never below 0.
 
-    Alternation must not narrow the interval.
+    Alternation must not narrow the interval. Neighbours are those within a sequence.
     """
-    if squares <= 0:
+    pairs = [pair for sequence in residuals for pair in itertools.pairwise(sequence)]
+    if squares <= 0 or not pairs:
         return 0.0
-    products = sum(a * b for sequence in residuals for a, b in itertools.pairwise(sequence))
-    estimate = products / squares
+    estimate = sum(a * b for a, b in pairs) / len(pairs) / (squares / count)
     return min(0.95, max(0.0, estimate + (1 + 4 * estimate) / count))
 
 

@@ -215,7 +215,7 @@ def slow_host_matters(
 
     While it waits for the device it loses nothing; all else it may have done so many times faster.
     """
-    if host_slowdown is None or not is_slow(host_slowdown):
+    if host_slowdown is None:
         return False
     return (1 - (host_wait_share or 0.0)) * (1 - 1 / host_slowdown) > may_differ(precision)
 

@@ -140,9 +140,9 @@ class Metrics:
     whether their times had settled by then. None means not measured; `step_time_ms` is None of an
     imported result, which times no steps. `precision` is the relative half width that was asked
     for; `outlier_steps` counts steps far from the others, which are all kept; `slow_rounds` counts
-    rounds that ran while the host's CPU was slow and were run again; `disturbed` says what else the
-    device was doing. `emulated`: the kernels were imitated on a device that has none, and the speed
-    says nothing of them. `trials` above 1: the numbers of several attempts, see `trials`.
+    rounds of which a part or all was run again, because the host's CPU was slow; `disturbed` says
+    what else the device was doing. `emulated`: the kernels were imitated on a device that has none,
+    and the speed says nothing of them. `trials` above 1: the numbers of several attempts, see `trials`.
     """
 
     elapsed_time: float
@@ -191,25 +191,27 @@ class Step:
     `tokens` and `requests` are what was scheduled; `time_ms` runs from the end of the step before
     it (in the same round) to its own end, so the sum over a round is the time the engine was busy.
     `waited_ms` is how much of it the engine's thread had nothing to do but wait for the device; None
-    where that cannot be told.
+    where that cannot be told. `loop_ms` is what a fixed piece of Python took that thread in it, to see
+    how fast the host is; None in most steps, and where nobody looks.
     """
 
     tokens: int
     requests: int
     time_ms: float
     waited_ms: float | None = None
+    loop_ms: float | None = None
 
 
 @dataclass(frozen=True)
 class Round:
-    """One generate call: `lead` iterations that are not counted, then `iterations` that are.
+    """One generate call, or a part of one: `lead` iterations that are not counted, then `iterations`.
 
-    All requests were queued before the first step. The lead-in bridges what a pause does to a
+    All requests of a call were queued before the first step. The lead-in bridges what a pause does to a
     device: on an H200 at its power limit the first second after one is 2 to 3 % faster.
     `elapsed_s` is the wall-clock of the call, queueing included; `began` is when it began, in
     seconds since the epoch (0: not recorded); `steps` and the request and token counts include the
     lead-in. `host_slowdown` is how many times longer than at its best the host took for a fixed
-    piece of work before, during and after the call (`worker/host.py`).
+    piece of work during the counted part (`Step.loop_ms`).
     """
 
     iterations: int

@@ -3,7 +3,7 @@
 import hypothesis
 import pytest
 
-from slidesparse_bench import device_lock
+from slidesparse_bench import machine_lock
 
 # How long an example takes says more of the machine than of the code.
 hypothesis.settings.register_profile("project", deadline=None)
@@ -15,7 +15,7 @@ def _cache_of_the_session(tmp_path_factory):
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("SLIDESPARSE_CACHE", str(tmp_path_factory.mktemp("cache")))
         locks = tmp_path_factory.mktemp("locks")
-        environment.setattr(device_lock, "lock_folder", lambda: locks)
+        environment.setattr(machine_lock, "lock_folder", lambda: locks)
         yield
 
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from slidesparse_bench import device_lock
+from slidesparse_bench import device_lock, machine_lock
 from slidesparse_bench.cli import invoke
 from slidesparse_bench.device import CpuDevice, DeviceFacts, DeviceKind, FakeDevice
 from slidesparse_bench.device_lock import alone_on
@@ -22,9 +22,9 @@ HOLDER = """
 import sys, threading, time
 from pathlib import Path
 from types import SimpleNamespace
-from slidesparse_bench import device_lock
+from slidesparse_bench import device_lock, machine_lock
 from slidesparse_bench.device_lock import alone_on
-device_lock.SHARED = Path(sys.argv[1])
+machine_lock.SHARED = Path(sys.argv[1])
 with alone_on(SimpleNamespace(identity="GPU-1", label="GPU 0"), threading.Event(), print):
     print("held", flush=True)
     time.sleep(60)
@@ -33,7 +33,7 @@ with alone_on(SimpleNamespace(identity="GPU-1", label="GPU 0"), threading.Event(
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(device_lock, "lock_folder", lambda: tmp_path)
+    monkeypatch.setattr(machine_lock, "lock_folder", lambda: tmp_path)
     monkeypatch.setattr(device_lock, "POLL_S", 0.01)
 
 
@@ -118,7 +118,7 @@ def test_the_file_of_another_user_is_locked_without_writing_to_it(tmp_path):
 
 
 def test_where_no_file_can_be_made_the_measurement_goes_on_and_says_so(monkeypatch, tmp_path):
-    monkeypatch.setattr(device_lock, "lock_folder", lambda: tmp_path / "missing")
+    monkeypatch.setattr(machine_lock, "lock_folder", lambda: tmp_path / "missing")
     told = []
     with alone_on(GPU, threading.Event(), told.append):
         assert "GPU 0 cannot be locked against other measurements: " in told[0]

@@ -9,29 +9,34 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scripted_engine import (
+    DECODE,
+    PREFILL,
+    ScriptedEngine,
+    a_round,
+    at_once,
+    constant,
+    metrics_of,
+    noisy,
+)
 
 from slidesparse_bench.cell import Cell
 from slidesparse_bench.errors import HarnessVerdict
 from slidesparse_bench.settings import Measurement
 from slidesparse_bench.spread import spread, t95
-from slidesparse_bench.wire import Round, Step
+from slidesparse_bench.wire import Step
 from slidesparse_bench.worker import measure, proof
 from slidesparse_bench.worker.host import (
     AnyHost,
+    Best,
     Host,
     fast_ones,
+    glance_ms,
+    loop_ms,
     parse_cpulist,
     same_node,
     spread_out,
 )
-
-PREFILL = Cell.parse("a.int8.native.prefill.m512")
-DECODE = Cell.parse("a.int8.native.decode.m4")
-
-
-def at_once(**changes):
-    """Settings without the least times, so that a script of a few steps is enough."""
-    return Measurement(min_warmup_s=0, min_measure_s=0, lead_in_s=0, **changes)
 
 
 def warm_up(engine, cell, settings, host=None):
@@ -54,47 +59,6 @@ def test_a_warm_up_says_whether_it_became_steady():
 def measured(engine, cell, settings, host=None):
     done = measure.measure(engine, cell, settings, host or AnyHost(), iteration_s=0.002)
     return done.rounds
-
-
-class ScriptedEngine:
-    """Runs iterations whose step times come from a given sequence."""
-
-    def __init__(self, cell, times_ms):
-        self.cell = cell
-        self.times = iter(times_ms)
-        self.calls = []
-
-    def run(self, iterations, lead):
-        self.calls.append((lead, iterations))
-        return a_round(self.cell, iterations, self.times, lead)
-
-
-def a_round(cell, iterations, times, lead=0, **changes):
-    sizes = [512] if cell is PREFILL else [64] + [4] * 255
-    requests = 1 if cell is PREFILL else 4
-    total = lead + iterations
-    steps = [Step(size, requests, next(times)) for _ in range(total) for size in sizes]
-    count = total * requests
-    values = {
-        "iterations": iterations,
-        "elapsed_s": sum(step.time_ms for step in steps) / 1e3,
-        "num_requests": count,
-        "prompt_tokens": count * cell.workload.prompt_len,
-        "output_tokens": count * cell.workload.output_len,
-        "steps": steps,
-        "lead": lead,
-    }
-    return Round(**{**values, **changes})
-
-
-def constant():
-    return itertools.repeat(2.0)
-
-
-def noisy(share):
-    """A fixed zigzag of ± share around 2 ms whose neighbours are not alike."""
-    pattern = [1, -0.3, 0.7, -1, 0.1, -0.6, 0.9, -0.8]
-    return itertools.cycle([2.0 * (1 + share * each) for each in pattern])
 
 
 def test_warm_up_goes_on_while_the_step_time_still_falls():
@@ -298,33 +262,6 @@ def test_two_steps_have_no_interval():
     assert spread([[1.0, 2.0]]).ci95_half_width is None
 
 
-def metrics_of(cell, rounds):
-    return measure.metrics(
-        rounds,
-        cell,
-        at_once(),
-        kernel="K",
-        warmup_iterations=1,
-        load_time_s=1.0,
-        emulated=False,
-        memory={},
-    )
-
-
-class MoodyHost(AnyHost):
-    """Slow for the first looks, as if somebody else computed on the same core."""
-
-    def __init__(self, slow_looks, slowdown=1.4):
-        self.looks = iter([slowdown] * slow_looks)
-        self.settled = 0
-
-    def settle(self):
-        self.settled += 1
-
-    def slowdown(self):
-        return next(self.looks, 1.0)
-
-
 def test_a_series_is_led_in_by_iterations_that_do_not_count():
     engine = ScriptedEngine(PREFILL, itertools.chain([1.0] * 10, constant()))
     rounds = measured(engine, PREFILL, Measurement(min_measure_s=0.02, lead_in_s=0.02))
@@ -348,121 +285,6 @@ def test_a_wrong_step_in_the_lead_in_is_a_mismatch_too():
     steps = [Step(511, 1, 2.0), *wrong.steps[1:]]
     with pytest.raises(HarnessVerdict, match="step 1 ran 511 tokens"):
         proof.verify([replace(wrong, steps=steps)], PREFILL)
-
-
-def test_a_round_on_a_slow_host_does_not_count_and_is_run_again():
-    engine, host = ScriptedEngine(PREFILL, constant()), MoodyHost(slow_looks=2)
-    done = measure.measure(engine, PREFILL, at_once(), host, iteration_s=0.002)
-    assert (len(engine.calls), len(done.rounds), done.slow_rounds, host.settled) == (2, 1, 1, 1)
-    assert done.rounds[0].host_slowdown == 1.0
-
-
-def faster_every_round(iterations):
-    """Step times of rounds of so many iterations: 5 % less from one to the next."""
-    for number in itertools.count():
-        yield from [100.0 * 0.95**number] * iterations
-
-
-def test_a_host_that_stays_slow_is_marked_and_not_tried_for_ever():
-    engine, host = ScriptedEngine(PREFILL, faster_every_round(5)), MoodyHost(slow_looks=99)
-    done = measure.measure(engine, PREFILL, at_once(), host, iteration_s=1.0)
-    assert (len(engine.calls), done.slow_rounds) == (6, 5)
-    assert metrics_of(PREFILL, done.rounds).host_slowdown == 1.4
-
-
-class ChangingHost(AnyHost):
-    """Its slowdown during each round, the last for ever."""
-
-    def __init__(self, *slowdowns):
-        self.slowdowns = itertools.chain(slowdowns, itertools.repeat(slowdowns[-1]))
-        self.looks = 0
-
-    def slowdown(self):
-        self.looks += 1
-        if self.looks % 2:
-            self.now = next(self.slowdowns)
-        return self.now
-
-
-def test_two_rounds_that_are_equally_slow_do_not_show_that_the_host_does_not_matter():
-    engine = ScriptedEngine(PREFILL, itertools.chain([19.0] * 10, itertools.repeat(10.0)))
-    host = ChangingHost(1.9, 1.9, 1.0)
-    done = measure.measure(engine, PREFILL, at_once(), host, iteration_s=1.0)
-    assert [each.steps[0].time_ms for each in done.rounds] == [10.0]
-    assert done.slow_rounds == 2
-
-
-def test_a_cell_that_takes_as_long_on_a_much_slower_host_does_not_feel_it():
-    engine = ScriptedEngine(PREFILL, constant())
-    done = measure.measure(engine, PREFILL, at_once(), ChangingHost(1.9, 1.5), iteration_s=1.0)
-    assert (len(engine.calls), done.slow_rounds) == (2, 1)
-    assert metrics_of(PREFILL, done.rounds).host_slowdown == 1.5  # marked all the same
-
-
-def test_what_was_seen_of_a_slow_host_says_nothing_of_a_slower_one():
-    """The first two rounds agree; the next, for a narrower interval, are on a slower host."""
-    noisy = [1.9, 2.1] * 3
-    engine = ScriptedEngine(PREFILL, itertools.chain([2.0] * 6, noisy, constant()))
-    host = ChangingHost(1.5, 1.2, 2.0)
-    series = measure._Series(engine, PREFILL, host, 0, 0.01)
-    series.run(3)
-    assert series.slow_rounds == 1
-    series.run(6)
-    assert series.slow_rounds == measure.MOST_SLOW_ROUNDS
-
-
-def test_a_slow_host_is_looked_for_however_little_precision_is_asked():
-    engine = ScriptedEngine(PREFILL, faster_every_round(5))
-    settings = at_once(precision=0.6)
-    done = measure.measure(engine, PREFILL, settings, ChangingHost(1.9), iteration_s=1.0)
-    assert done.slow_rounds == measure.MOST_SLOW_ROUNDS
-
-
-def test_a_slow_host_is_not_waited_for_longer_than_the_measurement_is_worth():
-    times_ms = itertools.repeat(0.6e3 * measure.MOST_SLOW_S / PREFILL.workload.min_iterations)
-    done = measure.measure(
-        ScriptedEngine(PREFILL, times_ms), PREFILL, at_once(), ChangingHost(1.9), iteration_s=1.0
-    )
-    assert done.slow_rounds == 2
-
-
-class WaitingEngine(ScriptedEngine):
-    """Its host waits for the device in this share of every step."""
-
-    def __init__(self, cell, times_ms, share):
-        super().__init__(cell, times_ms)
-        self.share = share
-
-    def run(self, iterations, lead):
-        done = super().run(iterations, lead)
-        return replace(
-            done,
-            steps=[replace(step, waited_ms=self.share * step.time_ms) for step in done.steps],
-        )
-
-
-@pytest.mark.parametrize(
-    ("slowdown", "share", "slow_rounds"),
-    [(1.4, 0.94, 0), (1.4, 0.92, 2), (1.4, 0.4, 2), (1.16, 0.86, 0), (1.16, 0.8, 2)],
-)
-def test_a_slow_host_counts_where_it_can_have_cost_no_more_than_rounds_differ_by(
-    slowdown, share, slow_rounds
-):
-    """Twice the precision of 1 %; a host that is 1.4 times slower costs 29 % of what it works."""
-    engine = WaitingEngine(PREFILL, faster_every_round(5), share)
-    host = MoodyHost(slow_looks=4, slowdown=slowdown)
-    done = measure.measure(engine, PREFILL, at_once(), host, iteration_s=1.0)
-    assert done.slow_rounds == slow_rounds
-    assert metrics_of(PREFILL, done.rounds).host_wait_share == pytest.approx(share)
-
-
-def test_waiting_counts_in_the_steps_of_the_stage_only():
-    done = a_round(DECODE, 1, constant())
-    prefill, *decode = done.steps
-    steps = [replace(prefill, waited_ms=2.0), *(replace(step, waited_ms=0.5) for step in decode)]
-    assert measure.host_wait_share([replace(done, steps=steps)], DECODE) == 0.25
-    assert measure.host_wait_share([replace(done, steps=[prefill, *steps[1:]])], DECODE) == 0.25
-    assert measure.host_wait_share([replace(done, steps=[*steps[:-1], decode[0]])], DECODE) is None
 
 
 def test_a_real_host_settles_on_cpus_it_was_allowed():
@@ -506,3 +328,23 @@ def test_a_thread_stays_on_the_node_of_most_of_its_cpus(tmp_path):
 def test_on_a_large_machine_some_cpus_are_looked_at():
     assert spread_out(list(range(256)), 32) == list(range(0, 256, 8))
     assert spread_out([2, 5], 32) == [2, 5]
+
+
+def test_at_its_best_a_host_is_as_fast_as_in_a_tenth_of_fifty_tries():
+    best = Best([0.02] * 5 + [0.01] + [0.05] * 4)
+    assert best.times_slower(0.03) == pytest.approx(1.5)
+    assert best.times_slower(0.01) == 1.0
+
+
+def test_a_host_that_becomes_slow_was_faster_at_its_best():
+    best = Best([0.02] * 20 + [0.05] * 1000)
+    assert best.times_slower(0.05) == pytest.approx(2.5)
+
+
+def test_of_a_host_that_hardly_anybody_looked_at_nothing_is_slow():
+    assert Best().times_slower(0.05) == 1.0
+    assert Best([0.01] * 9).times_slower(0.05) == 1.0
+
+
+def test_a_glance_is_short():
+    assert 0.0 < glance_ms() < loop_ms(3)

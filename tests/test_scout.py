@@ -1,5 +1,6 @@
 """`worker/scout.py`: a thread leaves CPUs that become slow, and what was seen of it is kept."""
 
+import csv
 import os
 import subprocess
 import sys
@@ -14,57 +15,114 @@ from slidesparse_bench.worker import scout as scout_module
 from slidesparse_bench.worker.host import Host
 from slidesparse_bench.worker.scout import CALM_LOOKS, Scout, cpu_of
 
-EIGHT = range(8)
+TWELVE = range(12)
 
 
 class Machine:
-    """CPUs with speeds that tests change, and a thread on one of them."""
+    """CPUs with speeds that tests change, and a thread that begins on the first of them."""
 
-    def __init__(self, slow=()):
-        self.slow, self.cpu, self.moves = set(slow), 0, []
+    def __init__(self, slow=(), taken=()):
+        self.slow, self.taken, self.bound, self.tried = set(slow), set(taken), [], []
+        self.fast_ms, self.interrupted = 0.07, 0
 
     def scout(self):
-        return Scout(EIGHT, cpu_of_thread=lambda: self.cpu, time_on=self.time_on, move=self.move)
+        bind = self.bound.append
+        return Scout(TWELVE, 0, time_on=self.time_on, bind=bind, reservation=self)
+
+    def is_free(self, cpu):
+        return cpu not in self.taken
+
+    def take(self, cpu):
+        return cpu not in self.taken
 
     def time_on(self, cpu, loops):
-        return 0.12 if cpu in self.slow else 0.07
+        self.tried.append(cpu)
+        if self.interrupted:
+            self.interrupted -= 1
+            return 0.5
+        return 0.12 if cpu in self.slow else self.fast_ms
 
-    def move(self, cpus):
-        self.moves.append(cpus)
-        self.cpu = min(cpus)
+
+SLOW = pytest.approx(0.12 / 0.07)
 
 
 def test_a_thread_on_a_fast_cpu_stays():
     machine = Machine(slow=[5])
     scout = machine.scout()
-    assert [scout.look() for _ in range(3)] == [(0, 1.0)] * 3
-    assert machine.moves == []
+    assert [scout.look() for _ in range(3)] == [1.0] * 3
+    assert machine.bound == [0]
 
 
-def test_a_thread_leaves_a_cpu_that_becomes_slow():
+def test_a_thread_is_led_to_a_fast_cpu():
     machine = Machine()
     scout = machine.scout()
     scout.look()
     machine.slow = {0, 1, 2}
-    assert scout.look() == (0, pytest.approx(0.12 / 0.07))
-    assert machine.moves == [{3, 4, 5, 6, 7}]
-    assert scout.look() == (3, 1.0)
+    assert scout.look() == SLOW
+    assert (machine.bound, scout.cpu) == ([0, 3], 3)
+    assert machine.tried[-3:] == [1, 2, 3]  # whoever leads is there until the thread is
+    assert scout.look() == 1.0
 
 
-def test_where_all_cpus_are_slow_moves_are_few():
+def test_cpus_that_others_are_bound_to_are_left_to_them():
+    machine = Machine(slow=[0], taken=[1, 2])
+    scout = machine.scout()
+    scout.look()
+    assert machine.bound == [0, 3]
+    machine.tried.clear()
+    for _ in range(100):
+        scout.look()
+    assert set(machine.tried) == set(TWELVE) - {1, 2}
+
+
+def test_a_thread_that_begins_where_another_is_bound_is_led_elsewhere():
+    machine = Machine(taken=[0])
+    assert machine.scout().cpu == 1
+    assert machine.bound == [1]
+
+
+def test_a_look_that_was_interrupted_is_taken_again():
     machine = Machine()
     scout = machine.scout()
-    machine.slow = set(EIGHT)
-    looks = 3 * CALM_LOOKS + 1
-    assert [scout.look()[1] for _ in range(looks)] == [pytest.approx(0.12 / 0.07)] * looks
-    assert len(machine.moves) == 4
+    machine.interrupted = 1
+    assert scout.look() == 1.0
+    assert machine.bound == [0]
+
+
+def test_what_becomes_fast_elsewhere_is_noticed_by_a_thread_on_a_host_that_was_always_slow():
+    machine = Machine(slow=TWELVE)
+    scout = machine.scout()
+    assert {scout.look() for _ in range(1000)} == {1.0}
+    machine.slow = {0}
+    for _ in range(100):
+        scout.look()
+    assert scout.cpu != 0
+
+
+def test_cpus_are_tried_first_that_were_fast_when_last_looked_at():
+    machine = Machine(slow=[1, 2, 3])
+    scout = machine.scout()
+    machine.slow = {0}
+    scout.look()
+    assert machine.bound == [0, 4]
+
+
+def test_where_all_cpus_are_slow_searches_are_few():
+    machine = Machine()
+    scout = machine.scout()
+    machine.slow = set(TWELVE)
+    machine.tried.clear()
+    for _ in range(3 * CALM_LOOKS + 1):
+        assert scout.look() == SLOW
+    assert machine.bound == [0]
+    assert 4 <= machine.tried.count(5) <= 5  # four searches, and once in its turn
     machine.slow = set()
-    assert scout.look()[1] == 1.0
+    assert scout.look() == 1.0
 
 
 def test_a_thread_that_begins_on_a_slow_cpu_is_measured_by_the_fast_ones():
     machine = Machine(slow=[0])
-    assert machine.scout().look()[1] == pytest.approx(0.12 / 0.07)
+    assert machine.scout().look() == SLOW
 
 
 def test_the_system_says_where_a_thread_is():
@@ -87,15 +145,20 @@ def host(tmp_path):
     os.sched_setaffinity(0, before)
 
 
-def test_a_host_with_a_log_has_a_scout_until_it_is_closed(host):
-    began = time.time()
-    assert host.seen_between(began, began + 60) == []
-    host.settle()
-    while not host.seen_between(began, time.time()):
-        assert time.time() < began + 30
+def wait_for_looks(host):
+    """The lines of its scout's log, once it has looked."""
+    end = time.monotonic() + 30
+    while len(lines := host._log.read_text().splitlines() if host._log.exists() else []) < 2:
+        assert time.monotonic() < end
         time.sleep(0.05)
-    assert all(each >= 1.0 for each in host.seen_between(began, time.time()))
-    assert host.seen_between(began - 60, began) == []
+    return lines
+
+
+def test_a_host_with_a_log_has_a_scout_until_it_is_closed(host):
+    host.settle()
+    rows = list(csv.DictReader(wait_for_looks(host)))
+    assert all(float(row["slowdown"]) >= 1.0 for row in rows)
+    assert {int(row["cpu"]) for row in rows} <= host._allowed
     scout = host._scout
     host.settle()
     assert host._scout is scout
@@ -140,6 +203,64 @@ def _is_alive(pid):
     except FileNotFoundError:
         return False
     return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
+
+
+def children(pid):
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in path.read_text().split()]
+
+
+def test_the_cpu_of_the_thread_is_kept_awake_by_a_process_of_lowest_priority(host):
+    host.settle()
+    wait_for_looks(host)
+    [awake] = children(host._scout.pid)
+    assert os.sched_getscheduler(awake) == os.SCHED_IDLE
+    assert len(os.sched_getaffinity(awake)) == 1
+    host.close()
+    assert not _is_alive(awake)
+
+
+def test_a_scout_that_is_killed_leaves_nobody_awake(host):
+    host.settle()
+    wait_for_looks(host)
+    [awake] = children(host._scout.pid)
+    host._scout.kill()
+    host._scout.wait()
+    end = time.monotonic() + 20
+    while _is_alive(awake):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("files", "is_limited"),
+    [
+        ({}, False),
+        ({"cpu.max": "max 100000"}, False),
+        ({"cpu.max": "200000 100000"}, True),
+        ({"cpu/cpu.cfs_quota_us": "-1"}, False),
+        ({"cpu/cpu.cfs_quota_us": "50000"}, True),
+        ({"jobs/cpu.max": "200000 100000", "jobs/mine/cpu.max": "max 100000"}, True),
+        ({"jobs/other/cpu.max": "200000 100000"}, False),
+        ({"cpu/jobs/mine/cpu.cfs_quota_us": "50000"}, True),
+    ],
+)
+def test_a_limit_of_cpu_time_is_found(tmp_path, files, is_limited):
+    for name, text in files.items():
+        path = tmp_path / "groups" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    own = tmp_path / "own"
+    own.write_text("4:cpu,cpuacct:/jobs/mine\n0::/jobs/mine\n")
+    assert scout_module.has_quota(tmp_path / "groups", own) is is_limited
+
+
+def test_where_cpu_time_is_limited_nobody_is_kept_awake(monkeypatch):
+    monkeypatch.setattr(scout_module, "has_quota", lambda: True)
+    before = children(os.getpid())
+    with scout_module.kept_awake() as keep_awake:
+        keep_awake(0)
+        assert children(os.getpid()) == before
 
 
 def test_a_system_that_does_not_tell_the_cpu_has_no_scout(monkeypatch, tmp_path):

@@ -143,6 +143,26 @@ def test_nobody_knows_who_waits_where_batches_are_launched_elsewhere(clock):
     assert [step.waited_ms for step in recorder.steps()] == [None]
 
 
+def test_the_host_is_looked_at_fifty_times_a_second(clock):
+    scheduler = Scheduler([[4], [4], [4], [], [4], [4]])
+    glances = iter([0.02, 0.03, 0.04])
+    recorder = vllm_steps.StepRecorder(scheduler, loop_ms=lambda: next(glances))
+    for ends_at in (1.000, 1.012, 1.024, 1.050, 1.060, 1.075):
+        output = scheduler.schedule()
+        clock.time = ends_at
+        scheduler.update_from_output(output, None)
+    # Steps begin at 0, 1.000, 1.012, 1.050 and 1.060 s.
+    assert [step.loop_ms for step in recorder.steps()] == [None, 0.02, None, 0.03, None]
+
+
+def test_nobody_looks_at_the_host_where_it_is_not_asked_for(clock):
+    scheduler = Scheduler([[4]])
+    recorder = vllm_steps.StepRecorder(scheduler)
+    clock.time = 1.0
+    scheduler.update_from_output(scheduler.schedule(), None)
+    assert [step.loop_ms for step in recorder.steps()] == [None]
+
+
 class UniProcExecutor:
     """vLLM's, by its name."""
 

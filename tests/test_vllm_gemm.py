@@ -134,6 +134,7 @@ def test_tokens_are_those_of_the_dense_library_and_of_a_prepared_checkpoint(tmp_
     command = [sys.executable, str(ROOT / "scripts" / "compare_tokens.py")]
     command += ["--model", "tiny-llama", "--sparsity", "2:6", "--positions", "600"]
     command += ["--work", str(tmp_path), "--out", str(tmp_path / "tokens.md")]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    shared = {**ENVIRONMENT, "VLLM_CACHE_ROOT": str(Path.home() / ".cache" / "vllm")}
+    done = subprocess.run(command, env=shared, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "tokens.md").read_text().count("| 100.0000% |") == 2

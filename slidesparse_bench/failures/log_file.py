@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 
 _PACKED = "is compressed; unpack it first"
 _WIDE = "is UTF-16; convert it first: iconv -f UTF-16 -t UTF-8"
-_NO_LOGS = {
+NO_LOGS = {
     b"\x1f\x8b": _PACKED,
     b"\x28\xb5\x2f\xfd": _PACKED,
     b"\xfd7zXZ": _PACKED,
@@ -48,10 +48,10 @@ def classify_log_file(path: Path) -> dict[str, Any]:
     """
     try:
         with path.open("rb") as stream:
-            begins = stream.read(len(max(_NO_LOGS, key=len)))
+            begins = stream.read(len(max(NO_LOGS, key=len)))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from error
-    for mark, advice in _NO_LOGS.items():
+    for mark, advice in NO_LOGS.items():
         if begins.startswith(mark):
             raise UsageError(f"{path}: {advice}")
     failure = _failure_of_file(path)

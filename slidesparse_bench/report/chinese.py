@@ -1315,9 +1315,9 @@ SENTENCES = {
     "{attempts} in {processes}.": "{attempts}，{processes}。",
     "sum": "合计",
     "share": "占比",
-    "{rounds} of measurement in {attempts} did not count and were run again, because the host's CPU "
-    "was slow; their time is not in the row of the measurement.": (
-        "因主机 CPU 变慢，{attempts}中有{rounds}测量不计入并重新进行；其时间不在“测量”一行中。"
+    "Of {rounds} of measurement in {attempts} a part or all did not count and was run again, because "
+    "the host's CPU was slow; its time is not in the row of the measurement.": (
+        "因主机 CPU 变慢，{attempts}中有{rounds}测量的部分或全部不计入并重新进行；其时间不在“测量”一行中。"
     ),
     "{engines} more stopped with their command before their first cell: no attempt stands for "
     "them, and their time is in no row.": (

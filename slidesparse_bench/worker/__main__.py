@@ -137,6 +137,7 @@ def _result(
         memory=engine.memory_gib(),
         emulated=engine.emulated(),
         slow_rounds=measured.slow_rounds,
+        ended_early=measured.ended_early,
     )
     return Result(
         cell_id=asked.cell_id,

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -33,18 +34,47 @@ MOST_CPUS = 16
 """A look at all of them takes a tenth of a second, in which the device is idle."""
 FEWEST_CPUS = 4
 """Fewer would starve the threads that the engine and its libraries start."""
+BEST_OF = 50
+"""Tries in a row."""
+GLANCE_ADDITIONS = 1_000
+"""About 0.02 ms: a few of them in a hundred milliseconds do not show."""
 _NODES = Path("/sys/devices/system/node")
 SCOUT, SCOUT_LIMIT_S = "slidesparse_bench.worker.scout", 2.0
 """The program, and how long it may take to end."""
-_LOOK = re.compile(r"^([\d.]+),\d+,([\d.]+)\n", re.MULTILINE)
-"""A whole line of its log: time and slowdown."""
+
+
+class Best:
+    """What a fixed piece of work takes a host at its best: a tenth of some tries in a row took less.
+
+    The very fastest are luck. It never rises: a host that becomes slow for good was faster once.
+    Of fewer than ten tries it is not known, and nothing is slow.
+    """
+
+    def __init__(self, taken_ms: Iterable[float] = ()) -> None:
+        self._last_ms: deque[float] = deque(maxlen=BEST_OF)
+        self._ms = math.inf
+        for each in taken_ms:
+            self.note(each)
+
+    def note(self, taken_ms: float) -> None:
+        """One more."""
+        self._last_ms.append(taken_ms)
+        if len(self._last_ms) >= 10:
+            self._ms = min(self._ms, sorted(self._last_ms)[len(self._last_ms) // 10])
+
+    def times_slower(self, taken_ms: float) -> float:
+        """How many times longer this took."""
+        return max(1.0, taken_ms / self._ms)
 
 
 class Host:
     """Keeps the calling thread on fast CPUs and says how fast it is.
 
     Only that thread and those it starts are moved, within the CPUs it was allowed (`taskset`) and
-    within its NUMA node. Where all CPUs are equally fast nothing is changed.
+    within its NUMA node. A scout binds it to one CPU at a time; without one, nothing is changed where
+    all CPUs are equally fast.
+
+    `best_glance` knows what `glance_ms` takes at best, on whichever of its CPUs.
 
     Args:
         log: where a scout writes what it sees of the thread; without it there is no scout.
@@ -54,6 +84,7 @@ class Host:
         self._allowed = same_node(os.sched_getaffinity(0))
         self._looked_at = spread_out(sorted(self._allowed), MOST_CPUS)
         self._best_ms = math.inf
+        self.best_glance = Best()
         self._log = log
         self._scout: subprocess.Popen[bytes] | None = None
 
@@ -61,7 +92,10 @@ class Host:
         """Leave the slow CPUs; from the first time on the scout sees to it, where there is one."""
         if self._scout is not None and self._scout.poll() is None:
             return
-        times = {cpu: time_on(cpu, WAKE_LOOPS) for cpu in self._looked_at}
+        times = {}
+        for cpu in self._looked_at:
+            times[cpu] = time_on(cpu, WAKE_LOOPS)
+            self.best_glance.note(glance_ms())
         self._best_ms = min([self._best_ms, *times.values()])
         fast = fast_ones(times)
         os.sched_setaffinity(0, fast if len(fast) < len(times) else self._allowed)
@@ -83,15 +117,8 @@ class Host:
         self._best_ms = min(self._best_ms, now_ms)
         return now_ms / self._best_ms
 
-    def seen_between(self, began: float, ended: float) -> list[float]:
-        """What the scout saw between two moments (Unix time)."""
-        if self._log is None or not self._log.exists():
-            return []
-        looks = _LOOK.findall(self._log.read_text(encoding="utf-8"))
-        return [float(slow) for moment, slow in looks if began <= float(moment) <= ended]
-
     def close(self) -> None:
-        """End the scout."""
+        """End the scout, which sets the thread free."""
         if self._scout is not None:
             assert self._scout.stdin is not None
             self._scout.stdin.close()
@@ -111,10 +138,6 @@ class AnyHost(Host):
     def slowdown(self) -> float | None:
         """Not known."""
         return None
-
-    def seen_between(self, began: float, ended: float) -> list[float]:  # noqa: ARG002 - see Host
-        """Nothing is."""
-        return []
 
 
 def fast_ones(times_ms: dict[int, float]) -> set[int]:
@@ -137,6 +160,11 @@ def time_on(cpu: int, loops: int, additions: int = ADDITIONS) -> float:
 def loop_ms(loops: int, additions: int = ADDITIONS) -> float:
     """Time of a fixed piece of Python, in ms: the median of the last of so many loops."""
     return statistics.median([_once_ms(additions) for _ in range(loops)][-LOOPS:])
+
+
+def glance_ms() -> float:
+    """How fast the calling thread's CPU is just now: time of a short loop, the better of two."""
+    return min(_once_ms(GLANCE_ADDITIONS) for _ in range(2))
 
 
 def _once_ms(additions: int) -> float:

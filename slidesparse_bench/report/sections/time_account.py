@@ -127,15 +127,15 @@ def _estimate(view: RunView) -> list[Text]:
 
 
 def _slow_rounds(view: RunView) -> list[Text]:
-    """Rounds that did not count, a part of the rest of their attempts."""
+    """Rounds that did not count, or not all of them; what did not is in the rest of their attempts."""
     attempts = [(each, attempt) for each in view.cells for attempt in each.record.attempts]
     slow = [count for each, attempt in attempts if (count := _slow_rounds_of(each, attempt))]
     if not slow:
         return []
     return [
         say(
-            "{rounds} of measurement in {attempts} did not count and were run again, because the "
-            "host's CPU was slow; their time is not in the row of the measurement.",
+            "Of {rounds} of measurement in {attempts} a part or all did not count and was run again, "
+            "because the host's CPU was slow; its time is not in the row of the measurement.",
             rounds=counted(sum(slow), "round"),
             attempts=counted(len(slow), "attempt"),
         )

@@ -32,6 +32,7 @@ from slidesparse_bench.wire import (
     Round,
 )
 from slidesparse_bench.worker.engines.vllm_steps import StepRecorder
+from slidesparse_bench.worker.host import glance_ms
 from slidesparse_bench.worker.imported import (
     compile_cache_state,
     torch_facts,
@@ -97,7 +98,11 @@ class VllmEngine:
         is_seen = self._request.device_kind == "cuda" and launches_and_goes_on(
             self._llm.llm_engine.vllm_config, executor
         )
-        self._recorder = StepRecorder(self._scheduler, executor if is_seen else None)
+        self._recorder = StepRecorder(
+            self._scheduler,
+            executor if is_seen else None,
+            glance_ms if self._request.device_kind == "cuda" else None,
+        )
 
     def begin(self, asked: CellRequest) -> None:
         """The scheduler reads its limits anew at every step (vLLM 0.25 to 0.32)."""

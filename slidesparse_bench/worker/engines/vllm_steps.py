@@ -21,6 +21,8 @@ from slidesparse_bench.wire import Step
 
 LAUNCHES = ("execute_model", "sample_tokens")
 """Methods of vLLM's executors (0.25 to 0.33): the second is the last that is called of a batch."""
+LOOK_PERIOD_S = 0.02
+"""Between two looks at the host, which take some 0.04 ms each."""
 
 
 @dataclass
@@ -30,6 +32,7 @@ class _Record:
     began: float
     ended: float | None = None
     waited: float | None = None
+    loop_ms: float | None = None
 
 
 class StepRecorder:
@@ -38,13 +41,20 @@ class StepRecorder:
     Args:
         executor: launches the batches from this thread, without waiting for them; None where it
             works otherwise, and nothing can be said of who waits.
+        loop_ms: runs a fixed piece of Python and says how long it took; it is asked in some steps.
     """
 
-    def __init__(self, scheduler: Any, executor: Any = None) -> None:
+    def __init__(
+        self,
+        scheduler: Any,
+        executor: Any = None,
+        loop_ms: Callable[[], float] | None = None,
+    ) -> None:
         self._records: list[_Record] = []
         self._open: dict[int, _Record] = {}
         self._launched: float | None = None
         self._returned = 0.0
+        self._loop_ms, self._looked = loop_ms, 0.0
         for name in LAUNCHES if executor is not None else ():
             setattr(executor, name, self._recorded_launch(getattr(executor, name)))
         self._schedule = scheduler.schedule
@@ -67,7 +77,7 @@ class StepRecorder:
             began = record.began if previous is None else previous
             time_ms = (record.ended - began) * 1e3
             waited_ms = None if record.waited is None else record.waited * 1e3
-            steps.append(Step(record.tokens, record.requests, time_ms, waited_ms))
+            steps.append(Step(record.tokens, record.requests, time_ms, waited_ms, record.loop_ms))
             previous = record.ended
         return steps
 
@@ -78,6 +88,8 @@ class StepRecorder:
             record = _Record(
                 output.total_num_scheduled_tokens, len(output.num_scheduled_tokens), began
             )
+            if self._loop_ms is not None and began - self._looked >= LOOK_PERIOD_S:
+                self._looked, record.loop_ms = began, self._loop_ms()
             self._records.append(record)
             self._open[id(output)] = record
         return output
