@@ -80,7 +80,7 @@ def page(times_ms: dict[tuple[str, bool], list[float]]) -> str:
     lines = [
         "# A thread that works and sleeps like an engine's, with and without a scout",
         "",
-        f"{len(os.sched_getaffinity(0))} CPUs; steps of {best:.2f} ms at best, in turn, in random order.",
+        f"{len(os.sched_getaffinity(0))} CPUs; steps of {best:.2f} ms at best, all in turn, in random order.",
         "",
         "| thread | | steps | mean | median | p95 | slow steps |",
         "|:--|:--|--:|--:|--:|--:|--:|",

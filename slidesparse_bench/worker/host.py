@@ -25,15 +25,14 @@ from pathlib import Path
 
 from slidesparse_bench.telemetry import SLOW_HOST
 
-LOOPS = 5
-ADDITIONS = 20_000
-"""About half a millisecond of pure Python, so that a look takes under three."""
+ADDITIONS, LOOPS = 20_000, 5
+"""About half a millisecond of pure Python, and how many of them are looked at."""
 WAKE_LOOPS = 10
 """Loops on a CPU that may have been asleep: the first of them are as slow as its clock was low."""
 MOST_CPUS = 16
 """A look at all of them takes a tenth of a second, in which the device is idle."""
 FEWEST_CPUS = 4
-"""Fewer would starve the threads that the engine and its libraries start."""
+"""Fewer would starve the threads that the engine and its libraries start while nobody binds it."""
 BEST_OF = 50
 """Tries in a row."""
 GLANCE_ADDITIONS = 1_000
@@ -83,7 +82,6 @@ class Host:
     def __init__(self, log: Path | None = None) -> None:
         self._allowed = same_node(os.sched_getaffinity(0))
         self._looked_at = spread_out(sorted(self._allowed), MOST_CPUS)
-        self._best_ms = math.inf
         self.best_glance = Best()
         self._log = log
         self._scout: subprocess.Popen[bytes] | None = None
@@ -96,7 +94,6 @@ class Host:
         for cpu in self._looked_at:
             times[cpu] = time_on(cpu, WAKE_LOOPS)
             self.best_glance.note(glance_ms())
-        self._best_ms = min([self._best_ms, *times.values()])
         fast = fast_ones(times)
         os.sched_setaffinity(0, fast if len(fast) < len(times) else self._allowed)
         if self._log is not None and self._scout is None:
@@ -112,10 +109,10 @@ class Host:
                 )
 
     def slowdown(self) -> float | None:
-        """How many times longer the loop takes here and now than at its best."""
-        now_ms = loop_ms(LOOPS)
-        self._best_ms = min(self._best_ms, now_ms)
-        return now_ms / self._best_ms
+        """How many times longer glances take here and now than at the host's best."""
+        now_ms = statistics.median(glance_ms() for _ in range(LOOPS))
+        self.best_glance.note(now_ms)
+        return self.best_glance.times_slower(now_ms)
 
     def close(self) -> None:
         """End the scout, which sets the thread free."""
