@@ -75,10 +75,16 @@ def test_cpus_that_others_are_bound_to_are_left_to_them():
     assert set(machine.tried) == set(TWELVE) - {1, 2}
 
 
-def test_a_thread_that_begins_where_another_is_bound_is_led_elsewhere():
-    machine = Machine(taken=[0])
-    assert machine.scout().cpu == 1
-    assert machine.bound == [1]
+def test_a_thread_that_begins_where_another_is_bound_is_bound_elsewhere():
+    machine = Machine(slow=TWELVE, taken=[0, 1])
+    assert machine.scout().cpu == 2
+    assert machine.bound == [2]
+
+
+def test_where_there_are_more_threads_than_cpus_they_share():
+    machine = Machine(taken=TWELVE)
+    assert machine.scout().look() == 1.0
+    assert machine.bound == [0]
 
 
 def test_a_look_that_was_interrupted_is_taken_again():

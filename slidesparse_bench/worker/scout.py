@@ -40,8 +40,9 @@ ADDITIONS = 2_500
 """About 0.07 ms."""
 LOOPS, WAKE_LOOPS = 3, 60
 """On a CPU that is at work, and on one whose clock may be low because it slept."""
-BUSY = 0.95
-"""A thread that runs for so much of the time needs nobody to keep its CPU awake."""
+BUSY = 0.98
+"""A thread that runs for so much of the time needs nobody to keep its CPU awake: a hypervisor waits for
+a moment itself before it gives a CPU away."""
 _CGROUPS = Path("/sys/fs/cgroup")
 _QUOTAS = ("cpu.max", "cpu.cfs_quota_us")
 """Where a control group says how much CPU time it may use (versions 2 and 1)."""
@@ -108,10 +109,9 @@ class Scout:
         self._best = Best(self._last_ms.values())
         self._looks, self._calm, self._tried = 0, 0, -1
         self.cpu = cpu
-        if reservation.take(cpu):
-            bind(cpu)
-        else:
-            self._leave()
+        if not reservation.take(cpu):
+            self.cpu = next((other for other in self._others() if reservation.take(other)), cpu)
+        bind(self.cpu)
 
     def look(self) -> float:
         """How many times slower than the best the thread's CPU is; leads it elsewhere if it is slow."""
