@@ -125,15 +125,21 @@ def _residuals(series: Sequence[Sequence[float]], *, grows: bool) -> list[list[f
     ]
 
 
+LEAST_PAIRS = 10
+
+
 def _lag1(residuals: Sequence[Sequence[float]], squares: float, count: int) -> float:
     """Lag-1 autocorrelation with its bias of -(1 + 4r)/n taken back, never below 0.
 
-    Alternation must not narrow the interval. Neighbours are those within a sequence.
+    Alternation must not narrow the interval. Neighbours are those within a sequence; where sequences
+    are short there are less of them than values, and a few say too little to be taken for all.
     """
     pairs = [pair for sequence in residuals for pair in itertools.pairwise(sequence)]
     if squares <= 0 or not pairs:
         return 0.0
-    estimate = sum(a * b for a, b in pairs) / len(pairs) / (squares / count)
+    estimate = sum(a * b for a, b in pairs) / squares
+    if len(pairs) >= LEAST_PAIRS:
+        estimate *= count / len(pairs)
     return min(0.95, max(0.0, estimate + (1 + 4 * estimate) / count))
 
 

@@ -35,6 +35,7 @@ def combined(trials: Sequence[Metrics]) -> Metrics:
         "iterations": sum(each.iterations for each in trials),
         "warmup_iterations": sum(each.warmup_iterations for each in trials),
         "slow_rounds": sum(each.slow_rounds for each in trials),
+        "ended_early": any(each.ended_early for each in trials),
         "warmup_steady": _over_known(all, trials, "warmup_steady"),
         "outlier_steps": _over_known(sum, trials, "outlier_steps"),
         "step_time_ms": times,

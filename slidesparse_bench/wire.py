@@ -140,8 +140,8 @@ class Metrics:
     whether their times had settled by then. None means not measured; `step_time_ms` is None of an
     imported result, which times no steps. `precision` is the relative half width that was asked
     for; `outlier_steps` counts steps far from the others, which are all kept; `slow_rounds` counts
-    rounds of which a part or all was run again, because the host's CPU was slow; `disturbed` says
-    what else the device was doing. `emulated`: the kernels were imitated on a device that has none,
+    rounds of which a part or all was run again, because the host's CPU was slow; `ended_early`: it
+    stayed slow, and no more was measured; `disturbed` says what else the device was doing. `emulated`: the kernels were imitated on a device that has none,
     and the speed says nothing of them. `trials` above 1: the numbers of several attempts, see `trials`.
     """
 
@@ -179,6 +179,7 @@ class Metrics:
     host_wait_share: float | None = None
     slow_rounds: int = 0
     warmup_steady: bool | None = None
+    ended_early: bool = False
     disturbed: list[str] = field(default_factory=list)
     trials: int = 1
     emulated: bool = False

@@ -264,10 +264,11 @@ def test_two_steps_have_no_interval():
 
 def test_a_series_is_led_in_by_iterations_that_do_not_count():
     engine = ScriptedEngine(PREFILL, itertools.chain([1.0] * 10, constant()))
-    rounds = measured(engine, PREFILL, Measurement(min_measure_s=0.02, lead_in_s=0.02))
-    assert engine.calls == [(10, 10)]
-    metrics = metrics_of(PREFILL, rounds)
-    assert (metrics.iterations, metrics.warmup_iterations) == (10, 11)
+    settings = Measurement(min_measure_s=0.02, lead_in_s=0.02)
+    done = measure.measure(engine, PREFILL, settings, AnyHost(), iteration_s=0.002)
+    assert (engine.calls, done.uncounted_iterations) == ([(10, 10)], 10)
+    metrics = metrics_of(PREFILL, done.rounds)
+    assert metrics.iterations == 10
     assert (metrics.step_time_ms.mean, metrics.elapsed_time) == (2.0, pytest.approx(0.02))
     assert metrics.tokens_per_second == pytest.approx(513 / 0.002)
 

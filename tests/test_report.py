@@ -348,6 +348,10 @@ def test_change_is_told_against_the_plan_not_the_first_attempt():
         ),
         ("its step times had not settled when the warm-up was over", {"warmup_steady": False}),
         (
+            "it was measured for a shorter time than others: the host's CPU stayed slow",
+            {"ended_early": True},
+        ),
+        (
             "more than 1 % of its steps are outliers; they are kept",
             {"outlier_steps": 3, "m_observed": ObservedM(16384, 16384, 200)},
         ),

@@ -1,5 +1,6 @@
 """`worker/scout.py`: a thread leaves CPUs that become slow, and what was seen of it is kept."""
 
+import contextlib
 import csv
 import os
 import subprocess
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from slidesparse_bench import machine_lock
 from slidesparse_bench.worker import host as host_module
 from slidesparse_bench.worker import scout as scout_module
 from slidesparse_bench.worker.host import Host
-from slidesparse_bench.worker.scout import CALM_LOOKS, Scout, cpu_of
+from slidesparse_bench.worker.scout import CALM_LOOKS, Awake, Reservation, Scout, cpu_of
 
 TWELVE = range(12)
 
@@ -169,7 +171,8 @@ def test_a_host_with_a_log_has_a_scout_until_it_is_closed(host):
     host.settle()
     assert host._scout is scout
     host.close()
-    assert scout.returncode == 0
+    assert scout.poll() is not None
+    assert os.sched_getaffinity(0) == host._allowed
 
 
 def test_a_host_without_a_log_has_none():
@@ -211,27 +214,45 @@ def _is_alive(pid):
     return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
 
 
+awakening = pytest.mark.skipif(
+    scout_module.has_quota(), reason="CPU time is limited here: no CPU is kept awake"
+)
+
+
+def awake_child(host):
+    """Of its scout: it comes with a look at a thread that sleeps."""
+    end = time.monotonic() + 30
+    while not (found := children(host._scout.pid)):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return found[0]
+
+
 def children(pid):
     path = Path(f"/proc/{pid}/task/{pid}/children")
     return [int(child) for child in path.read_text().split()]
 
 
+@awakening
 def test_the_cpu_of_the_thread_is_kept_awake_by_a_process_of_lowest_priority(host):
     host.settle()
     wait_for_looks(host)
-    [awake] = children(host._scout.pid)
+    awake = awake_child(host)
     assert os.sched_getscheduler(awake) == os.SCHED_IDLE
     assert len(os.sched_getaffinity(awake)) == 1
     host.close()
     assert not _is_alive(awake)
 
 
+@awakening
 def test_a_scout_that_is_killed_leaves_nobody_awake(host):
     host.settle()
     wait_for_looks(host)
-    [awake] = children(host._scout.pid)
+    awake = awake_child(host)
     host._scout.kill()
     host._scout.wait()
+    host.close()
+    assert os.sched_getaffinity(0) == host._allowed
     end = time.monotonic() + 20
     while _is_alive(awake):
         assert time.monotonic() < end
@@ -264,9 +285,81 @@ def test_a_limit_of_cpu_time_is_found(tmp_path, files, is_limited):
 def test_where_cpu_time_is_limited_nobody_is_kept_awake(monkeypatch):
     monkeypatch.setattr(scout_module, "has_quota", lambda: True)
     before = children(os.getpid())
-    with scout_module.kept_awake() as keep_awake:
-        keep_awake(0)
-        assert children(os.getpid()) == before
+    awake = Awake()
+    awake.keep(0)
+    assert children(os.getpid()) == before
+
+
+@awakening
+def test_nobody_is_awake_beside_a_thread_that_does_not_sleep():
+    before = set(children(os.getpid()))
+    with contextlib.closing(Awake()) as awake:
+        awake.keep(0)
+        [pid] = set(children(os.getpid())) - before
+        awake.keep(None)
+        assert not _is_alive(pid)
+        awake.keep(0)
+        [another] = set(children(os.getpid())) - before
+    assert not _is_alive(another)
+
+
+def test_a_quota_that_cannot_be_read_is_a_limit(tmp_path):
+    (tmp_path / "cpu.max").mkdir()
+    assert scout_module.has_quota(tmp_path, tmp_path / "none")
+
+
+def test_time_not_asleep_is_that_of_work_and_of_waiting_for_it():
+    thread = threading.get_native_id()
+    before, began = scout_module.time_not_asleep_s(thread), time.monotonic()
+    while time.monotonic() < began + 0.2:
+        pass
+    worked = scout_module.time_not_asleep_s(thread) - before
+    time.sleep(0.2)
+    assert worked == pytest.approx(0.2, abs=0.05)
+    assert scout_module.time_not_asleep_s(thread) - before < worked + 0.1
+    assert scout_module.time_not_asleep_s(-1) == 0.0
+
+
+@pytest.fixture
+def locks(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine_lock, "lock_folder", lambda: tmp_path)
+    return tmp_path
+
+
+def test_a_cpu_is_reserved_until_another_is(locks, monkeypatch):
+    monkeypatch.setattr(scout_module, "core_of", lambda cpu: cpu)
+    ours, theirs = Reservation(), Reservation()
+    assert ours.take(0)
+    assert not theirs.take(0)
+    assert not theirs.is_free(0)
+    assert theirs.take(1)
+    assert not ours.take(1)
+    assert not theirs.is_free(0)  # what could not be had does not cost what is held
+    assert ours.take(2)
+    assert theirs.is_free(0)
+
+
+def test_threads_of_one_core_are_reserved_together(locks, monkeypatch):
+    monkeypatch.setattr(scout_module, "core_of", lambda cpu: cpu % 2)
+    ours, theirs = Reservation(), Reservation()
+    assert ours.take(0)
+    assert not theirs.take(2)
+    assert theirs.take(3)
+
+
+def test_without_locks_every_cpu_is_free(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine_lock, "lock_folder", lambda: tmp_path / "missing")
+    ours, theirs = Reservation(), Reservation()
+    assert ours.take(0)
+    assert theirs.take(0)
+
+
+def test_a_core_is_known_by_the_least_of_its_threads(tmp_path):
+    topology = tmp_path / "cpu5" / "topology"
+    topology.mkdir(parents=True)
+    (topology / "thread_siblings_list").write_text("1,5\n")
+    assert scout_module.core_of(5, tmp_path) == 1
+    assert scout_module.core_of(6, tmp_path) == 6
 
 
 def test_a_system_that_does_not_tell_the_cpu_has_no_scout(monkeypatch, tmp_path):

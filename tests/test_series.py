@@ -224,6 +224,9 @@ def test_a_cell_that_ends_so_is_not_measured_on():
     done = measure.measure(engine, PREFILL, settings, QuickHost(), iteration_s=0.02)
     assert len(engine.calls) == MOST_SLOW_ROUNDS + 1
     assert times_of(done.rounds) == {20.0}
+    assert done.ended_early
+    run = sum(lead + iterations for lead, iterations in engine.calls)
+    assert done.uncounted_iterations == run - iterations_of(done.rounds)
 
 
 def test_once_slow_iterations_count_a_cell_does_not_end_early():

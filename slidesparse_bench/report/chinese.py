@@ -922,6 +922,9 @@ SENTENCES = {
     "the SM clock dropped": "SM 频率骤降",
     "the GPU was throttled: {reasons}": "GPU 降频：{reasons}",
     "no interval: it was measured too few times": "没有置信区间：测量次数过少",
+    "it was measured for a shorter time than others: the host's CPU stayed slow": (
+        "测量时间比其他单元短：主机 CPU 持续较慢"
+    ),
     "its step times had not settled when the warm-up was over": "预热结束时其步耗时尚未稳定",
     "a slow CPU of the host may have made its steps longer, and measuring again did not help": (
         "主机 CPU 较慢，可能使其步变长，重新测量也没有改善"

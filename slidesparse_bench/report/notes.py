@@ -48,6 +48,7 @@ def conditions(view: CellView, changes: Sequence[Change] = ()) -> list[Text]:
         *_throttled(metrics),
         *_host(metrics),
         *_warmup(metrics),
+        *_ended_early(metrics),
         *_proof(metrics),
     ]
 
@@ -148,6 +149,12 @@ def may_be_slowed(metrics: Metrics) -> bool:
     """Whether a host at its best might have been faster by more than the asked precision."""
     precision = metrics.precision or 0.0
     return slow_host_matters(metrics.host_slowdown, metrics.host_wait_share, precision)
+
+
+def _ended_early(metrics: Metrics) -> list[Text]:
+    if not metrics.ended_early:
+        return []
+    return [say("it was measured for a shorter time than others: the host's CPU stayed slow")]
 
 
 def _interval(view: CellView, metrics: Metrics) -> list[Text]:

@@ -50,14 +50,24 @@ def main(arguments: list[str]) -> int:
     return 0 if done else 1
 
 
+def host_of(request: Request, folder: Path) -> Host:
+    """Elsewhere the engine places its threads itself (CPU) or pretends to compute (fake).
+
+    No thread is led where those that matter are in other processes, one for each rank.
+    """
+    if request.device_kind != "cuda":
+        return AnyHost()
+    ranks = int(request.engine_args.get("tensor_parallel_size", 1))
+    return Host(folder / HOST if ranks == 1 else None)
+
+
 def measure_cells(request: Request, engine: Engine, phases: PhaseLog, folder: Path) -> bool:
     """One cell after the other, each result written as it comes; ends at the first failure.
 
     An engine that does not start fails its last cell, whose limits it was started with.
     """
     asked = request.cells[-1]
-    # Elsewhere the engine places its threads itself (CPU) or pretends to compute (fake).
-    host = Host(folder / HOST) if request.device_kind == "cuda" else AnyHost()
+    host = host_of(request, folder)
     try:
         engine.start()
         load_time_s = phases.seconds()
@@ -131,7 +141,7 @@ def _result(
         cell,
         asked.measurement,
         kernel=proof.check_kernel(engine.kernels(), cell, request.kernel_pattern),
-        warmup_iterations=warmed.iterations,
+        warmup_iterations=warmed.iterations + measured.uncounted_iterations,
         warmup_steady=warmed.steady,
         load_time_s=load_time_s,
         memory=engine.memory_gib(),

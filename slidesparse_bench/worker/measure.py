@@ -43,10 +43,14 @@ class WarmUp:
 
 @dataclass(frozen=True)
 class Measured:
-    """The rounds that count, of how many a part or all did not because the host was slow, and whether
-    that is why there are no more."""
+    """The rounds that count, and what does not.
+
+    `slow_rounds`: of how many a part or all does not because the host was slow; `ended_early`: that is
+    why there are no more.
+    """
 
     rounds: list[Round]
+    uncounted_iterations: int
     slow_rounds: int
     ended_early: bool
 
@@ -122,7 +126,8 @@ def measure(
             break
         series.run(min(missing, limit - done))
     rounds = [with_slowdown(each, host) for each in series.rounds]  # by the best seen until now
-    return Measured(rounds, series.slow_rounds, ended_early=series.is_over)
+    uncounted = series.iterations_run - iterations_of(rounds)
+    return Measured(rounds, uncounted, series.slow_rounds, ended_early=series.is_over)
 
 
 def host_slowdown(rounds: Sequence[Round]) -> float | None:
@@ -130,7 +135,7 @@ def host_slowdown(rounds: Sequence[Round]) -> float | None:
     known = [
         (each.host_slowdown, each.counted_s) for each in rounds if each.host_slowdown is not None
     ]
-    return statistics.fmean([n for n, _ in known], [s for _, s in known]) if known else None
+    return statistics.harmonic_mean([n for n, _ in known], [s for _, s in known]) if known else None
 
 
 def precision_reached(times: Spread, settings: Measurement) -> bool:
@@ -206,8 +211,8 @@ def metrics(
         m_requested=cell.m,
         m_observed=observed,
         kernel=kernel,
-        precision_reached=precision_reached(times, settings) and not ended_early,
-        warmup_iterations=warmup_iterations + sum(each.lead for each in rounds),
+        precision_reached=precision_reached(times, settings),
+        warmup_iterations=warmup_iterations,
         load_time_s=load_time_s,
         model_memory_gib=memory.get("model_memory_gib"),
         kv_cache_gib=memory.get("kv_cache_gib"),
@@ -218,5 +223,6 @@ def metrics(
         host_wait_share=host_wait_share(rounds, cell),
         slow_rounds=slow_rounds,
         warmup_steady=warmup_steady,
+        ended_early=ended_early,
         emulated=emulated,
     )

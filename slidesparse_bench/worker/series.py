@@ -74,6 +74,7 @@ class Series:
         self._harmless = 1.0  # up to this slowdown a slow host was seen not to matter
         self._paces: list[_Pace] = []
         self.rounds: list[Round] = []
+        self.iterations_run = 0  # whether they count or not, lead-ins included
         self.slow_rounds, self._slow_s = 0, 0.0
         self._has_slow = False  # among the rounds that count
         self.is_over = False
@@ -86,6 +87,7 @@ class Series:
         """
         while iterations > 0:
             done = run_round(self._engine, self._cell, self._host, iterations, self._lead)
+            self.iterations_run += done.lead + done.iterations
             kept = self._unharmed(done)
             if kept is None:
                 self.rounds.append(done)
