@@ -23,6 +23,7 @@ from slidesparse_bench.worker.series import (
     looks_at,
     parts,
     slowdown_around,
+    with_slowdown,
 )
 
 LOOP_MS = 0.02
@@ -185,7 +186,7 @@ def test_of_a_round_the_iterations_count_that_ran_on_a_fast_host():
     assert series.slow_rounds == 1
     assert not series.is_over
     assert proof.verify(series.rounds, PREFILL).steps == 50
-    assert all(each.host_slowdown == 1.0 for each in series.rounds)
+    assert all(with_slowdown(each, QuickHost()).host_slowdown == 1.0 for each in series.rounds)
 
 
 def test_the_lead_in_is_not_taken_for_what_is_counted():
@@ -205,7 +206,7 @@ def test_what_took_as_long_while_the_host_was_slow_counts():
     series = series_on(engine)
     series.run(50)
     assert (engine.calls, series.slow_rounds) == ([(0, 50)], 0)
-    assert series.rounds[0].host_slowdown > 1.05  # said all the same
+    assert with_slowdown(series.rounds[0], QuickHost()).host_slowdown > 1.05  # said all the same
 
 
 def test_where_the_host_stays_slow_a_cell_ends_with_what_counts():

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from slidesparse_bench.cell import Cell, Stage
+from slidesparse_bench.cell import Cell
 from slidesparse_bench.telemetry import is_slow, may_differ, slow_host_matters
 from slidesparse_bench.wire import Round, Step
 from slidesparse_bench.worker.engines import Engine
@@ -118,23 +118,19 @@ class Series:
         counted = [self._counts(each) for each in iterations]
         if all(counted) or _Pace(slow).slowdown <= self._harmless:
             return None
-        return [with_slowdown(each, self._host) for each in parts(done, counted)]
+        return parts(done, counted)
 
     def _iterations(self, done: Round) -> list[_Iteration]:
-        """Those that are to be counted."""
+        """Those after the lead-in."""
         looks = looks_at(done.steps, self._host)
         length = len(done.steps) // (done.lead + done.iterations)
         found = []
         for begin in range(done.lead * length, len(done.steps), length):
-            steps = done.steps[begin : begin + length]
-            of_stage = steps[1:] if self._cell.stage is Stage.DECODE else steps
-            found.append(
-                _Iteration(
-                    sum(step.time_ms for step in steps) / 1e3,
-                    slowdown_around(looks, begin, begin + length),
-                    wait_share(of_stage),
-                )
-            )
+            end = begin + length
+            alone = replace(done, lead=0, iterations=1, steps=done.steps[begin:end])
+            slowdown = slowdown_around(looks, begin, end)
+            waited = host_wait_share([alone], self._cell)
+            found.append(_Iteration(alone.counted_s, slowdown, waited))
         return found
 
     def _counts(self, one: _Iteration) -> bool:
@@ -162,7 +158,7 @@ def run_round(engine: Engine, cell: Cell, host: Host, iterations: int, lead: int
     for step in done.steps:
         if step.loop_ms is not None:
             host.best_glance.note(step.loop_ms)
-    return with_slowdown(done, host)
+    return done
 
 
 def with_slowdown(done: Round, host: Host) -> Round:
@@ -229,11 +225,7 @@ def part(done: Round, begin: int, iterations: int) -> Round:
 
 def host_wait_share(rounds: Sequence[Round], cell: Cell) -> float | None:
     """Of the time of the stage's steps, what the host waited for the device; None if not known."""
-    return wait_share([step for steps in stage_steps(rounds, cell) for step in steps])
-
-
-def wait_share(steps: Sequence[Step]) -> float | None:
-    """Of the time of these steps, what the host waited for the device; None if not known."""
+    steps = [step for iteration in stage_steps(rounds, cell) for step in iteration]
     waited = [step.waited_ms for step in steps if step.waited_ms is not None]
     if len(waited) < len(steps):
         return None
